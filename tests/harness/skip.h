@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HARNESS_SKIP_H
+#define HARNESS_SKIP_H
+
+/* What a test program returns when the machine lacks what it needs. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SKIP_EXIT_CODE 77
+
+/* Skips for any reason but a missing device: `return skip_test("no python3");` */
+static inline int skip_test(const char *reason)
+{
+    printf("SKIP: %s\n", reason);
+    return SKIP_EXIT_CODE;
+}
+
+/* For "no Vulkan device here". RAPT_REQUIRE_DEVICE=1 says that there must be one, so that a broken
+ * driver installation cannot turn a whole suite into silence. */
+static inline int skip_no_device(const char *reason)
+{
+    const char *required = getenv("RAPT_REQUIRE_DEVICE");
+    if (required && strcmp(required, "") != 0 && strcmp(required, "0") != 0) {
+        fprintf(stderr, "FAIL: no Vulkan device, and RAPT_REQUIRE_DEVICE is set: %s\n", reason);
+        return EXIT_FAILURE;
+    }
+    printf("SKIP: no Vulkan device: %s\n", reason);
+    return SKIP_EXIT_CODE;
+}
+
+#endif
