@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAPT_ATTENTION_H
+#define RAPT_ATTENTION_H
+
+/* The explicit tier: device, plan, prepare, record. The library records, the caller submits.
+ *
+ *   rapt_requirements_get   what to enable on the app's VkDevice
+ *   rapt_device_create      an own device, or the app's adopted
+ *   rapt_plan_create        once per (shapes, types, features): picks kernels, builds pipelines
+ *   rapt_plan_sizes         bytes of table memory and workspace the caller provides
+ *   rapt_plan_bind          hand that memory over
+ *   rapt_plan_prepare       once per step, host only: lengths and tables -> work list
+ *   rapt_plan_record        once per layer: append dispatches to the caller's command buffer
+ *
+ * What is computed, for query row p (sequence b, head h, kv head h' = h / (Hq/Hkv)) at position P
+ * and key j at position J = kv_pos0[b] + j (scaled dot-product attention, Vaswani et al. 2017;
+ * softcap as in Gemma 2, slopes as in ALiBi, sinks as in gpt-oss):
+ *
+ *   s = scale * dot(q, k_j);  s = softcap * tanh(s / softcap) if softcap > 0
+ *   s += slope[h] * (J - P);  s += bias[b][h][p][j];  s = -inf where the mask forbids
+ *   m = max_j s,  l = sum_j exp(s - m);  a sink joins both: m = max(m, sink[h]), l += exp(sink - m)
+ *   o = sum_j exp(s - m) v_j / l   (no allowed key: o = 0),   lse = m + ln(l)
+ *
+ * Accumulation is f32 always. */
+
+#include <rapt/common.h>
+#include <rapt/mask.h>
+
+#include <vulkan/vulkan_core.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------ features */
+
+/* Optional device features the library can use. Each has a name (rapt_feature_name) that
+ * `disable` lists and the RAPT_DISABLE variable of the easy tier use. None is required. */
+typedef uint64_t rapt_features;
+#define RAPT_FEATURE_F16 (1ull << 0)                   /* "f16": shaderFloat16 */
+#define RAPT_FEATURE_INT8 (1ull << 1)                  /* "int8": shaderInt8 */
+#define RAPT_FEATURE_STORAGE_16BIT (1ull << 2)         /* "storage16": storageBuffer16BitAccess */
+#define RAPT_FEATURE_STORAGE_8BIT (1ull << 3)          /* "storage8": storageBuffer8BitAccess */
+#define RAPT_FEATURE_INT64 (1ull << 4)                 /* "int64": shaderInt64 */
+#define RAPT_FEATURE_SUBGROUP (1ull << 5)              /* "subgroup": arithmetic + shuffle in compute */
+#define RAPT_FEATURE_SUBGROUP_SIZE_CONTROL (1ull << 6) /* "subgroup_size_control" */
+#define RAPT_FEATURE_BUFFER_DEVICE_ADDRESS (1ull << 7) /* "buffer_device_address" */
+#define RAPT_FEATURE_PUSH_DESCRIPTOR (1ull << 8)       /* "push_descriptor": VK_KHR_push_descriptor */
+#define RAPT_FEATURE_INTEGER_DOT (1ull << 9)           /* "integer_dot": shaderIntegerDotProduct */
+#define RAPT_FEATURE_COOPMAT (1ull << 10)              /* "coopmat": VK_KHR_cooperative_matrix */
+#define RAPT_FEATURE_COOPMAT2 (1ull << 11)             /* "coopmat2": VK_NV_cooperative_matrix2 */
+#define RAPT_FEATURE_BF16 (1ull << 12)                 /* "bf16": VK_KHR_shader_bfloat16 */
+#define RAPT_FEATURE_MEMORY_MODEL (1ull << 13)         /* "memory_model": vulkanMemoryModel */
+#define RAPT_FEATURE_PRIORITY (1ull << 14)             /* "priority": VK_*_global_priority */
+#define RAPT_FEATURE_DEBUG_UTILS (1ull << 15)          /* "debug_utils": names and labels */
+#define RAPT_FEATURE_CPU_ROWS (1ull << 16) /* "cpu_rows": not Vulkan's: the CPU driver's own kernels */
+#define RAPT_N_FEATURES 17
+
+/* Name of the feature with bit number `bit`, NULL past the last. Thread-safety: any thread. */
+RAPT_API const char *rapt_feature_name(uint32_t bit);
+/* Parses "f16,subgroup,..." ("" = none). RAPT_ERROR_SYNTAX names the unknown word.
+ * Thread-safety: any thread. */
+RAPT_API rapt_status rapt_features_parse(const char *text, rapt_features *out_features);
+
+/* An immutable snapshot of what a device is and may use: supported, enabled, and not disabled.
+ * Kernel selection is a pure function of it. Sizes are bytes. */
+typedef struct rapt_caps {
+    size_t struct_size;
+    char device_name[256];
+    char driver_name[256]; /* VkPhysicalDeviceDriverProperties, "" if unknown */
+    char driver_info[256];
+    uint32_t api_version; /* of the device, VK_MAKE_API_VERSION */
+    uint32_t vendor_id, device_id, driver_version;
+    uint32_t driver_id;   /* VkDriverId, 0 = unknown */
+    uint32_t driver_major, driver_minor; /* read from driver_info where it has a version, else 0 */
+    uint32_t device_type; /* VkPhysicalDeviceType */
+    uint8_t device_uuid[16], pipeline_cache_uuid[16];
+
+    rapt_features supported; /* before `enabled` and `disable` cut it */
+    rapt_features features;  /* what kernels may use */
+
+    uint32_t subgroup_size, min_subgroup_size, max_subgroup_size;
+    uint32_t subgroup_operations; /* VkSubgroupFeatureFlags in compute */
+    uint32_t max_shared_memory;
+    uint32_t max_workgroup_invocations;
+    uint32_t max_workgroup_size[3];
+    uint32_t max_workgroup_count[3];
+    uint32_t max_push_constants;
+    uint32_t max_storage_buffers; /* per stage */
+    uint64_t max_storage_buffer_range;
+    uint32_t storage_buffer_alignment; /* minStorageBufferOffsetAlignment */
+    uint64_t max_memory_allocation;
+    uint32_t max_push_descriptors;
+    uint32_t timestamp_valid_bits; /* of the chosen queue family; 0 = no timestamps */
+    float timestamp_period;        /* ns per tick */
+    uint64_t device_memory;        /* largest device-local heap */
+    int portability_subset;        /* VK_KHR_portability_subset device (MoltenVK) */
+
+    /* cooperative-matrix shapes the device enumerates (KHR), at most 32 */
+    uint32_t n_coopmat_shapes;
+    struct {
+        uint16_t m, n, k;
+        uint8_t a, b, c, r; /* VkComponentTypeKHR */
+    } coopmat_shapes[32];
+} rapt_caps;
+
+/* -------------------------------------------------------------------------------- requirements */
+
+/* What the app's device should enable so that every kernel the hardware can run may run. All of it
+ * optional: leave out what the app cannot afford and say so in rapt_device_params. */
+typedef struct rapt_requirements {
+    size_t struct_size;
+    uint32_t api_version; /* lowest VkApplicationInfo::apiVersion: VK_API_VERSION_1_1 */
+    const char *const *device_extensions; /* static strings; array owned by this struct */
+    uint32_t n_device_extensions;
+    /* A VkPhysicalDeviceFeatures2 chain with exactly the useful features set, owned by this
+     * struct: use it as VkDeviceCreateInfo::pNext, or OR its members into the app's own chain. */
+    const VkPhysicalDeviceFeatures2 *features;
+    rapt_features useful; /* the same as bits */
+    VkBufferUsageFlags buffer_usage; /* for every buffer handed to record */
+    VkMemoryAllocateFlags memory_allocate_flags; /* for the memory under those buffers */
+    void *internal;
+} rapt_requirements;
+
+/* Reads the physical device; creates nothing in Vulkan. `disable`: features not to ask for.
+ * Errors: ARGUMENT (a NULL handle), UNSUPPORTED (below Vulkan 1.1, no compute queue), HOST_MEMORY.
+ * Thread-safety: any thread. */
+RAPT_API rapt_status rapt_requirements_get(PFN_vkGetInstanceProcAddr get_instance_proc_addr,
+                                           VkInstance instance, VkPhysicalDevice physical_device,
+                                           rapt_features disable,
+                                           rapt_requirements *out_requirements);
+RAPT_API void rapt_requirements_finish(rapt_requirements *requirements);
+
+/* -------------------------------------------------------------------------------------- device */
+
+typedef struct rapt_device rapt_device;
+
+typedef struct rapt_device_params {
+    size_t struct_size;
+    const rapt_allocator *allocator; /* NULL = malloc/free; copied */
+    rapt_log log;
+    rapt_features disable; /* never use these */
+
+    /* NULL: the platform's Vulkan loader is opened and closed by the device. */
+    PFN_vkGetInstanceProcAddr get_instance_proc_addr;
+
+    /* Adopting the app's device: set all of instance, physical_device, device. They must outlive
+     * the rapt_device and are not destroyed with it. queue_family is the family of the command
+     * buffers given to record; queue is used by the easy tier only and may be NULL. */
+    VkInstance instance;
+    VkPhysicalDevice physical_device;
+    VkDevice device;
+    uint32_t queue_family;
+    VkQueue queue;
+    uint32_t api_version; /* the apiVersion the app's instance was created with; 0 = 1.1 */
+    const char *const *enabled_extensions; /* device extensions the app enabled */
+    uint32_t n_enabled_extensions;
+    const void *enabled_features; /* the pNext chain of the app's VkDeviceCreateInfo, or a
+                                     VkPhysicalDeviceFeatures2 chain; NULL = nothing enabled */
+    int debug_utils; /* the app's instance has VK_EXT_debug_utils: names and labels are set */
+
+    /* Own device (instance == NULL): which one. NULL or "" = the best: discrete, integrated,
+     * virtual, CPU. A number is an index into rapt_devices_list, other text a substring of the
+     * name, ignoring case. */
+    const char *select;
+    int low_priority; /* ask for the lowest global queue priority where the driver offers it */
+    int validation;   /* enable VK_LAYER_KHRONOS_validation with synchronization validation if it is
+                         installed; messages go to the log as errors and are counted */
+
+    /* A blob of rapt_device_pipeline_cache_get, or NULL. A blob of another device or driver, or a
+     * damaged one, is ignored with a warning. */
+    const void *pipeline_cache;
+    size_t pipeline_cache_bytes;
+} rapt_device_params;
+
+/* Errors: ARGUMENT, NO_DEVICE (no loader, no device, none matches), UNSUPPORTED, HOST_MEMORY,
+ * DEVICE. On failure nothing is left behind. */
+RAPT_API rapt_status rapt_device_create(const rapt_device_params *params, rapt_device **out_device);
+/* All plans of the device must be gone. */
+RAPT_API void rapt_device_destroy(rapt_device **device);
+
+/* Valid as long as the device. Thread-safety: any thread. */
+RAPT_API const rapt_caps *rapt_device_caps(const rapt_device *device);
+
+/* Names of the devices an own device could be made on, in the order indices count.
+ * `out_caps` receives up to `capacity` snapshots; out_n the number there are. */
+RAPT_API rapt_status rapt_devices_list(const rapt_device_params *params, rapt_caps *out_caps,
+                                       uint32_t capacity, uint32_t *out_n);
+
+/* The pipeline cache as a blob, self-describing (device, driver, checksum). With data NULL only the
+ * size is returned. Thread-safety: any thread. */
+RAPT_API rapt_status rapt_device_pipeline_cache_get(rapt_device *device, void *data,
+                                                    size_t *inout_bytes);
+
+/* Vulkan objects of the device, for callers who let the library make it. */
+typedef struct rapt_device_handles {
+    size_t struct_size;
+    PFN_vkGetInstanceProcAddr get_instance_proc_addr;
+    PFN_vkGetDeviceProcAddr get_device_proc_addr;
+    VkInstance instance;
+    VkPhysicalDevice physical_device;
+    VkDevice device;
+    uint32_t queue_family;
+    VkQueue queue;
+    VkBufferUsageFlags buffer_usage;             /* as in rapt_requirements */
+    VkMemoryAllocateFlags memory_allocate_flags;
+} rapt_device_handles;
+RAPT_API void rapt_device_get_handles(const rapt_device *device, rapt_device_handles *out_handles);
+
+/* Validation messages counted so far (own device with `validation`); 0 otherwise. */
+RAPT_API uint32_t rapt_device_validation_messages(const rapt_device *device);
+/* 1 if `validation` was asked for and the layer is really active. */
+RAPT_API int rapt_device_validation_active(const rapt_device *device);
+
+/* ---------------------------------------------------------------------------------------- plan */
+
+typedef enum rapt_path {
+    RAPT_PATH_AUTO = 0,
+    RAPT_PATH_PORTABLE = 1, /* f32 math, no matrix units; on the CPU driver its own rows count */
+    RAPT_PATH_COOPMAT = 2,  /* not in this version: UNSUPPORTED */
+    RAPT_PATH_COOPMAT2 = 3  /* not in this version: UNSUPPORTED */
+} rapt_path;
+
+typedef enum rapt_plan_flags {
+    RAPT_PLAN_ALIBI = 1 << 0,        /* record gets slopes, f32[Hq] */
+    RAPT_PLAN_SINKS = 1 << 1,        /* record gets sink logits, f32[Hq] */
+    RAPT_PLAN_BIAS = 1 << 2,         /* record gets an additive bias of bias_type */
+    RAPT_PLAN_LSE = 1 << 3,          /* record writes lse, f32[total_q, Hq] */
+    RAPT_PLAN_MAX_LOGIT = 1 << 4,    /* record writes max_logit, f32[total_q, Hq]: max over allowed
+                                        keys before the sink, -inf if none */
+    RAPT_PLAN_UNNORMALISED = 1 << 5, /* out is sum_j exp(s - m) v_j, undivided, with m = max(max_logit,
+                                        sink) (or max_logit_const); the divisor l is exp(lse - m) */
+    RAPT_PLAN_CONST_MAX = 1 << 6,    /* m is rapt_step_params.max_logit_const, no running maximum. A
+                                        score more than 88 above it overflows to inf, one more than
+                                        103 below it contributes 0 */
+    RAPT_PLAN_PAGED = 1 << 7,        /* K/V lie in a page pool and steps bring block tables */
+    RAPT_PLAN_MAX_LOGIT_REDUCED = 1 << 8, /* record writes f32[B, Hq]: max_logit over a sequence's
+                                             rows (QK-Clip); needs RAPT_PLAN_MAX_LOGIT too */
+    RAPT_PLAN_FEW_PIPELINES = 1 << 9 /* one pipeline that serves every combination of the flags
+                                        above instead of one specialised to them: slower kernels,
+                                        fewer compilations */
+} rapt_plan_flags;
+
+typedef struct rapt_plan_params {
+    size_t struct_size;
+    uint32_t n_q_heads, n_kv_heads; /* n_q_heads % n_kv_heads == 0 */
+    uint32_t head_dim;              /* of Q and K: multiple of 8, 8 to 576 */
+    uint32_t head_dim_v;            /* of V and out; 0 = head_dim */
+    rapt_type q_type;               /* f32, f16, bf16; default f32 */
+    rapt_type kv_type;              /* f32, f16, bf16; default f16 */
+    rapt_type out_type;             /* f32, f16, bf16; default q_type */
+    rapt_type bias_type;            /* f32 or f16; default f32 */
+    uint32_t flags;                 /* RAPT_PLAN_* */
+    float scale;                    /* 0 = 1 / sqrt(head_dim) */
+    float softcap;                  /* 0 = none */
+    uint32_t page_size;             /* with RAPT_PLAN_PAGED: power of two, 1 to 256 */
+    rapt_layout q, k, v, out;       /* zero = dense */
+    rapt_path path;
+
+    /* Capacity: what the largest step may hold. 0 = the default in brackets. */
+    uint32_t max_batch;        /* sequences [1] */
+    uint32_t max_total_q;      /* query tokens over the batch [max_batch] */
+    uint32_t max_pages;        /* page ids over the batch [0] */
+    uint32_t max_kv_len;       /* keys of the longest sequence [131072] */
+    uint32_t max_work_items;   /* [derived from the above] */
+    uint32_t max_partial_rows; /* split-KV partial rows [derived] */
+    uint32_t n_steps_in_flight;    /* slots [3] */
+    uint32_t max_records_per_step; /* descriptor sets kept where there are no push descriptors [64] */
+
+    /* Knobs, 0 = automatic. An impossible value is refused with the limit. */
+    uint32_t block_q;           /* packed query rows per item */
+    uint32_t block_kv;          /* keys per tile */
+    uint32_t pages_per_block;   /* instead of block_kv: tile = pages_per_block * page_size keys */
+    uint32_t n_splits;          /* split every key range into about this many parts */
+    uint32_t fixed_split;       /* keys per part, whatever else is in the batch: batch-invariant bits */
+    uint32_t max_keys_per_item; /* bound on an item's work, against watchdogs [65536 on GPUs] */
+    uint32_t shared_memory_limit; /* bytes of shared memory kernels may use [what the device has] */
+} rapt_plan_params;
+
+typedef struct rapt_plan rapt_plan;
+
+/* Chooses kernels and compiles pipelines: slow (use the pipeline cache). Errors: ARGUMENT, SHAPE,
+ * UNSUPPORTED (device or build lacks what is asked; says what), ABSENT, HOST_MEMORY, DEVICE_MEMORY,
+ * DEVICE. Thread-safety: plans of one device may be created from several threads. */
+RAPT_API rapt_status rapt_plan_create(rapt_device *device, const rapt_plan_params *params,
+                                      rapt_plan **out_plan);
+/* No command buffer that records it may be pending. */
+RAPT_API void rapt_plan_destroy(rapt_plan **plan);
+
+/* What was chosen and why, for people and logs. Strings live as long as the plan. */
+typedef struct rapt_plan_info {
+    size_t struct_size;
+    const char *prefill_kernel, *decode_kernel, *merge_kernel, *stage_kernel; /* NULL = unused */
+    const char *path;       /* "portable" or "cpu" */
+    const char *why;        /* why not a faster path, one line */
+    uint32_t block_q, block_kv, decode_rows, shared_memory_bytes, workgroup_size;
+} rapt_plan_info;
+RAPT_API void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info);
+
+typedef struct rapt_plan_sizes_info {
+    size_t struct_size;
+    uint64_t table_bytes;      /* host-visible, coherent, mapped; all slots together */
+    uint64_t workspace_bytes;  /* device-local */
+    uint64_t table_alignment, workspace_alignment; /* of the buffer offsets */
+    uint32_t max_work_items, max_partial_rows, n_slots;
+} rapt_plan_sizes_info;
+RAPT_API void rapt_plan_sizes(const rapt_plan *plan, rapt_plan_sizes_info *out_sizes);
+
+/* A piece of a VkBuffer. size 0 = to the buffer's end is NOT meant: say the bytes. Buffers need the
+ * usage of rapt_requirements; offsets are multiples of 4 bytes (element-aligned is not enough for
+ * 16-bit types). */
+typedef struct rapt_buffer {
+    VkBuffer buffer;
+    uint64_t offset, size;
+} rapt_buffer;
+
+typedef struct rapt_plan_memory {
+    size_t struct_size;
+    rapt_buffer tables;
+    void *tables_mapped; /* host address of tables.offset; host-coherent memory */
+    rapt_buffer workspace; /* exclusive from the first item of a record to its merge; two plans may
+                              share one if their records do not overlap in time */
+} rapt_plan_memory;
+/* The memory stays the caller's and must outlive the plan's last submission. May be called again
+ * when no step is executing. */
+RAPT_API rapt_status rapt_plan_bind(rapt_plan *plan, const rapt_plan_memory *memory);
+
+/* -------------------------------------------------------------------------------------- prepare */
+
+typedef struct rapt_step_params {
+    size_t struct_size;
+    uint32_t n_seqs; /* B, at least 1 */
+    const int32_t *cu_q; /* int32[B+1], cu_q[0] == 0, non-decreasing */
+
+    /* packed or padded K/V */
+    const int32_t *cu_kv; /* int32[B+1]; NULL with pages */
+
+    /* paged K/V: CSR block tables */
+    const uint32_t *page_indptr;   /* u32[B+1] */
+    const uint32_t *page_indices;  /* u32[page_indptr[B]] */
+    const uint32_t *last_page_len; /* u32[B]: 1..page_size, 0 only for a sequence without pages */
+    uint32_t n_pool_pages;         /* pages in the pool; every index must be below it */
+
+    const int32_t *q_pos0;  /* int32[B]; NULL = kv_len - q_len + kv_pos0 (bottom-right aligned) */
+    const int32_t *q_pos;   /* int32[total_q] instead of q_pos0, in any order */
+    const int32_t *kv_pos0; /* int32[B]; NULL = 0. |positions| < 2^30 */
+
+    /* element offset of each sequence's token 0, head 0; NULL = from the layout (outer_stride, or
+     * cu * token_stride when that is 0). The K and V forms are for packed tensors only. */
+    const uint64_t *q_offsets, *k_offsets, *v_offsets, *out_offsets; /* u64[B] */
+
+    const rapt_mask *mask;  /* NULL = full */
+    const int32_t *prefix;  /* int32[B], if the mask mentions prefix */
+    float max_logit_const;  /* RAPT_PLAN_CONST_MAX */
+
+    /* RAPT_PLAN_BIAS: element(b, h, p, j) = bias_offsets[b] + h*bias_head_stride
+     * + p*bias_row_stride + j. NULL offsets = 0 for every sequence; head stride 0 = shared;
+     * row stride 0 = kv_len of the sequence. */
+    const uint64_t *bias_offsets;
+    uint32_t bias_head_stride, bias_row_stride;
+
+    uint32_t slot; /* 0 .. n_steps_in_flight-1. Writing a slot whose commands still execute is the
+                      caller's error; use rapt_plan_slot_done to tell the library they finished */
+} rapt_step_params;
+
+/* What prepare made of a step; plain data, copied freely, valid until the slot is prepared again. */
+typedef struct rapt_step {
+    size_t struct_size;
+    uint32_t slot, generation;
+    uint32_t n_seqs, total_q;
+    uint32_t n_items; /* flat work list: slices of [0, n_items) may be recorded separately */
+    uint32_t n_prefill_items, n_decode_items, n_merges, n_rounds;
+    uint32_t n_partial_rows;
+    uint64_t table_bytes_used, workspace_bytes_used;
+} rapt_step;
+
+/* Host only: allocates nothing, waits for nothing, reads nothing back. Arrays are read during the
+ * call only; entries past B are never read. Errors: ARGUMENT, SHAPE, CAPACITY (out_step then holds
+ * the counts needed; the slot is untouched), BUSY (a debug build saw the slot recorded and not
+ * marked done). */
+RAPT_API rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params,
+                                       rapt_step *out_step);
+/* Tells the library that all submissions that use the slot have finished. Optional in release
+ * builds (slots are then the caller's business alone); debug builds check with it. */
+RAPT_API void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot);
+
+/* -------------------------------------------------------------------------------------- record */
+
+typedef struct rapt_record_params {
+    size_t struct_size;
+    VkCommandBuffer command_buffer; /* recording, outside a render pass */
+    const rapt_step *step;
+    rapt_buffer q, k, v, out; /* K and V may be one buffer at two offsets */
+    rapt_buffer lse, max_logit, max_logit_reduced; /* by the plan's flags */
+    rapt_buffer slopes, sinks, bias;
+    /* A slice of the work list; n_items 0 with first_item 0 = all of it. The merge is recorded with
+     * the slice that ends the list, unless `no_merge`; `only_merge` records just the merge. */
+    uint32_t first_item, n_items;
+    int no_merge, only_merge;
+} rapt_record_params;
+
+/* Appends dispatches and the barriers between them. Changes the command buffer's compute pipeline,
+ * compute descriptor set 0 (or push descriptors) and push constants; nothing else.
+ * First access: COMPUTE_SHADER reads q, k, v, slopes, sinks, bias; reads and writes workspace.
+ * Last access: COMPUTE_SHADER writes out, lse, max_logit, max_logit_reduced, workspace. The caller
+ * puts barriers before and after; consecutive records that share a workspace are ordered by a
+ * barrier this call records at its beginning. Host writes of the tables need no barrier when the
+ * submission follows them. Buffers stay the caller's and must outlive the submission.
+ * Errors: ARGUMENT, SHAPE (a buffer too small), CAPACITY (max_records_per_step used up), nothing
+ * is recorded then. */
+RAPT_API rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params);
+
+/* ---------------------------------------------------------------------------------------- merge */
+
+/* Combines partial results over disjoint key sets (FlashAttention's and FlashInfer's state merge):
+ * o = sum_i exp(lse_i - m) o_i / sum_i exp(lse_i - m), lse = m + ln(sum_i exp(lse_i - m)), where a
+ * sink joins as one more term with o = 0. A part with lse -inf counts for nothing. */
+typedef struct rapt_merge_params {
+    size_t struct_size;
+    VkCommandBuffer command_buffer;
+    uint32_t n_parts, n_rows; /* n_rows = total_q * Hq, row = token * Hq + head */
+    uint32_t n_q_heads, head_dim_v;
+    rapt_buffer parts;     /* f32[n_parts, n_rows, head_dim_v] */
+    rapt_buffer parts_lse; /* f32[n_parts, n_rows] */
+    rapt_buffer sinks;     /* f32[Hq] or a NULL buffer */
+    rapt_buffer out;       /* f32[n_rows, head_dim_v] */
+    rapt_buffer lse;       /* f32[n_rows] or a NULL buffer */
+} rapt_merge_params;
+
+typedef struct rapt_merger rapt_merger;
+/* max_records: merges that may be recorded between two rapt_merger_reset calls. */
+RAPT_API rapt_status rapt_merger_create(rapt_device *device, uint32_t max_records,
+                                        rapt_merger **out_merger);
+RAPT_API void rapt_merger_destroy(rapt_merger **merger);
+RAPT_API rapt_status rapt_merger_record(rapt_merger *merger, const rapt_merge_params *params);
+/* All recorded merges have finished executing: their descriptor sets may be used again. */
+RAPT_API void rapt_merger_reset(rapt_merger *merger);
+
+/* ----------------------------------------------------------------------------------------- cost */
+
+/* Exact work of a step, from lengths and mask alone. Host only, no device. Sums are 64-bit and
+ * saturate. Of params only n_q_heads .. flags, page_size are used. */
+typedef struct rapt_cost {
+    size_t struct_size;
+    uint64_t pairs;        /* allowed (query token, key) pairs, summed over sequences */
+    uint64_t flops;        /* 2 * (head_dim + head_dim_v) * pairs * n_q_heads */
+    uint64_t exponentials; /* pairs * n_q_heads */
+    uint64_t q_bytes, kv_bytes, out_bytes; /* each element that some pair needs, once */
+} rapt_cost;
+RAPT_API rapt_status rapt_plan_cost(const rapt_plan_params *params, const rapt_step_params *step,
+                                    rapt_cost *out_cost);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RAPT_REFERENCE_H
+#define RAPT_REFERENCE_H
+
+/* A whole attention call as host arrays (rapt_problem), and the float64 reference that computes it
+ * on the host. The easy tier takes the same struct and computes it on a device, so a program
+ * switches between the two by calling one function or the other. The formula is that of
+ * attention.h. Host only, no Vulkan.
+ *
+ * Thread-safety: every function may be called from any thread. */
+
+#include <rapt/common.h>
+#include <rapt/mask.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Elements of a host tensor. `type` is f32, f16 or bf16: how `data` holds them. */
+typedef struct rapt_array {
+    const void *data;
+    size_t n_elements; /* all that `data` holds; nothing past it is read */
+    rapt_type type;    /* default f32 */
+    rapt_layout layout; /* zero = dense */
+} rapt_array;
+
+typedef enum rapt_page_order {
+    RAPT_PAGE_ORDER_SHUFFLED = 0, /* pages scattered over the pool by page_seed */
+    RAPT_PAGE_ORDER_LINEAR = 1
+} rapt_page_order;
+
+typedef struct rapt_problem {
+    size_t struct_size;
+    uint32_t n_seqs;                /* B >= 1 */
+    uint32_t n_q_heads, n_kv_heads;
+    uint32_t head_dim, head_dim_v;  /* head_dim_v 0 = head_dim */
+
+    rapt_array q, k, v;
+    /* What the device stores; values are rounded to it on the way in (round to nearest even).
+     * Default: the array's own type. */
+    rapt_type q_type, kv_type;
+    rapt_type out_type; /* results are rounded to it; default f32 */
+
+    /* lengths; as in rapt_step_params. Positions have magnitudes below 2^30 */
+    const int32_t *cu_q, *cu_kv;
+    const int32_t *q_pos0, *q_pos, *kv_pos0;
+
+    /* pages. page_size 0 = packed K/V as given. page_size > 0 and page_indices NULL: the packed
+     * K/V are put into a page pool of page_size tokens first (easy tier; no effect on the result).
+     * page_indices set: k and v are a ready pool, dense [pages, page_size, Hkv, D] by default, and
+     * cu_kv is NULL. */
+    uint32_t page_size;
+    rapt_page_order page_order;
+    uint64_t page_seed;
+    uint32_t n_pool_pages;
+    const uint32_t *page_indptr, *page_indices, *last_page_len;
+
+    float scale;   /* 0 = 1 / sqrt(head_dim) */
+    float softcap; /* 0 = none */
+    const float *slopes; /* f32[Hq] or NULL */
+    const float *sinks;  /* f32[Hq] or NULL */
+    rapt_array bias;     /* data NULL = none; f32 or f16; layout.head_stride 0 = shared by the heads,
+                            token_stride 0 = kv_len, outer_stride 0 = shared by the sequences */
+    const uint64_t *bias_offsets; /* u64[B], elements, or NULL */
+    int use_max_logit_const;
+    float max_logit_const;
+    int unnormalised; /* out = sum_j exp(s - m) v_j */
+
+    const rapt_mask *mask; /* NULL = full */
+    const int32_t *prefix;
+
+    /* Optional per-query-head masks: mask_heads[h] replaces `mask` for head h where not NULL.
+     * Reserved: must be NULL in this version. */
+    const rapt_mask *const *mask_heads;
+} rapt_problem;
+
+/* Results, all caller's memory; any pointer may be NULL. */
+typedef struct rapt_result {
+    size_t struct_size;
+    float *out;               /* [total_q, Hq, head_dim_v] dense; values already rounded to out_type */
+    float *lse;               /* [total_q, Hq] */
+    float *max_logit;         /* [total_q, Hq] */
+    float *max_logit_reduced; /* [B, Hq] */
+} rapt_result;
+
+/* Checks shapes, lengths, tables, masks and numbers exactly as the device path does. The message of
+ * rapt_last_error names the argument, its value and what was expected. Names in messages are those
+ * of this struct's fields. */
+RAPT_API rapt_status rapt_problem_check(const rapt_problem *problem);
+
+/* Query tokens over the batch. 0 if the problem is malformed. */
+RAPT_API uint64_t rapt_problem_total_q(const rapt_problem *problem);
+
+/* Computes the problem in float64 on the *stored* values (rounded to q_type and kv_type first). out
+ * is rounded to out_type. Uses up to n_threads threads (0 = 1). out64 (may be NULL) receives the
+ * unrounded float64 output, [total_q, Hq, head_dim_v]; lse64 and max_logit64 likewise [total_q, Hq]. */
+typedef struct rapt_reference_params {
+    size_t struct_size;
+    const rapt_allocator *allocator;
+    uint32_t n_threads;
+    /* Only these packed rows: every row_step-th (token, head) row starting at row_first; others are
+     * left untouched. 0 = all. For checks of problems too large to recompute whole. */
+    uint64_t row_first, row_step;
+} rapt_reference_params;
+RAPT_API rapt_status rapt_reference_attention(const rapt_problem *problem,
+                                              const rapt_reference_params *params,
+                                              const rapt_result *out_result, double *out64,
+                                              double *lse64, double *max_logit64);
+
+/* How far a device result is from the reference, and how far it may be. */
+typedef struct rapt_error {
+    size_t struct_size;
+    double e;         /* ||out - ref||_F / ||ref||_F (absolute norm if ref is 0) */
+    double max_ratio; /* max |out - ref| / max |ref| */
+    double lse_abs;   /* max |lse - ref|, infinities must match exactly, else +inf */
+    double max_logit_abs;
+    double bound_e, bound_max, bound_stat; /* limits on e, on max_ratio (8 * bound_e), on the stats */
+    int n_nan;        /* NaNs in the device result */
+    int ok;           /* all within bounds and no NaN */
+} rapt_error;
+typedef enum rapt_bound_kind {
+    RAPT_BOUND_PORTABLE = 0, /* 5e-6 * F; lse and max_logit 2e-5 * F */
+    RAPT_BOUND_MATRIX_F16 = 1, /* max(6e-4, 5e-6 * F); stats max(2e-3, 2e-5 * F) */
+    RAPT_BOUND_MATRIX_BF16 = 2 /* max(5e-3, 5e-6 * F) */
+} rapt_bound_kind;
+/* F = max(1, S / 64), S = max(softcap, scale * max||q|| * max||k|| + max|slope * (J - P)| + max|finite
+ * bias|): rounding a large score moves its weight by that much. out_type f16 and bf16 add 4e-4 and
+ * 3e-3 to the bound on e. Runs the reference; `result` is what the device gave. row_first and row_step
+ * as in params: only those rows are compared. */
+RAPT_API rapt_status rapt_reference_check(const rapt_problem *problem,
+                                          const rapt_reference_params *params,
+                                          const rapt_result *result, rapt_bound_kind kind,
+                                          rapt_error *out_error);
+
+/* Conversions, round to nearest even, NaN kept. */
+RAPT_API uint16_t rapt_f16_from_f32(float value);
+RAPT_API float rapt_f32_from_f16(uint16_t bits);
+RAPT_API uint16_t rapt_bf16_from_f32(float value);
+RAPT_API float rapt_f32_from_bf16(uint16_t bits);
+
+/* float64 merge of partial results, parts f32[n_parts, n_rows, head_dim_v], lse f32[n_parts, n_rows];
+ * see rapt_merge_params. sinks and out_lse may be NULL. */
+RAPT_API rapt_status rapt_reference_merge(uint32_t n_parts, uint32_t n_rows, uint32_t n_q_heads,
+                                          uint32_t head_dim_v, const float *parts,
+                                          const float *parts_lse, const float *sinks, float *out,
+                                          float *out_lse);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

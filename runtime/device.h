@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_DEVICE_H
+#define RUNTIME_DEVICE_H
+
+#include <rapt/attention.h>
+
+#include <volk.h> /* for struct VolkDeviceTable only; compiled with VK_NO_PROTOTYPES */
+
+struct rapt_device {
+    rapt_caps caps;
+    const rapt_allocator *allocator; /* points at allocator_copy, or NULL */
+    rapt_allocator allocator_copy;
+    rapt_log log;
+
+    PFN_vkGetInstanceProcAddr get_instance_proc_addr;
+    PFN_vkGetDeviceProcAddr get_device_proc_addr;
+    VkInstance instance;
+    VkPhysicalDevice physical_device;
+    VkDevice device;
+    uint32_t queue_family;
+    VkQueue queue;
+    int owned; /* instance and device are ours to destroy */
+    int debug_utils;
+    int validation;
+    void *loader; /* platform handle of the Vulkan loader, NULL if the caller brought it */
+    VkDebugUtilsMessengerEXT messenger;
+    uint32_t n_validation_messages; /* atomic access */
+
+    struct VolkDeviceTable vk; /* the functions the library uses; others stay NULL */
+    PFN_vkSetDebugUtilsObjectNameEXT set_object_name;
+    PFN_vkCmdBeginDebugUtilsLabelEXT cmd_begin_label;
+    PFN_vkCmdEndDebugUtilsLabelEXT cmd_end_label;
+    VkPipelineCache pipeline_cache;
+};
+
+void rapt_device_log(const rapt_device *device, rapt_log_level level, const char *format, ...);
+/* Names an object for RenderDoc and validation; no-op without debug_utils. */
+void rapt_device_name(rapt_device *device, VkObjectType type, uint64_t handle, const char *name);
+/* rapt_status of a VkResult, with the last error set to "what: VK_ERROR_...". */
+rapt_status rapt_device_result(VkResult result, const char *what);
+
+#endif

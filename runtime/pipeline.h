@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_PIPELINE_H
+#define RUNTIME_PIPELINE_H
+
+/* Kernel choice -> VkPipeline with its layouts, and descriptors for one dispatch. */
+
+#include "device.h"
+#include "select.h"
+
+struct rapt_pipeline {
+    int kernel;
+    uint32_t bindings; /* bit per RAPT_BIND_* the kernel declares (kernels.def) */
+    VkDescriptorSetLayout set_layout;
+    VkPipelineLayout layout;
+    VkPipeline pipeline;
+    int push; /* push descriptors */
+};
+
+rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_choice *choice,
+                                 const char *name, struct rapt_pipeline *out_pipeline);
+void rapt_pipeline_finish(rapt_device *device, struct rapt_pipeline *pipeline);
+
+/* Sets for devices without push descriptors: one pool, n_sets sets of each pipeline, handed out in
+ * order per slot; exhausted = RAPT_ERROR_CAPACITY. */
+struct rapt_sets {
+    VkDescriptorPool pool;
+    VkDescriptorSet *sets; /* [slot][pipeline][set] */
+    uint32_t *n_used;      /* [slot][pipeline] */
+    uint32_t n_slots, n_pipelines, n_sets;
+};
+rapt_status rapt_sets_create(rapt_device *device, struct rapt_pipeline *const *pipelines,
+                             uint32_t n_pipelines, uint32_t n_slots, uint32_t n_sets,
+                             struct rapt_sets *out_sets);
+void rapt_sets_finish(rapt_device *device, struct rapt_sets *sets);
+void rapt_sets_reset(struct rapt_sets *sets, uint32_t slot);
+
+/* What a dispatch binds, by RAPT_BIND_*; a binding the kernel declares but the caller leaves empty
+ * gets `fallback` (never read by the kernel, but descriptors must be valid). */
+struct rapt_bindings {
+    rapt_buffer buffers[RAPT_N_BINDINGS]; /* offsets already aligned down; see push bases */
+    rapt_buffer fallback;
+};
+
+/* Binds pipeline and buffers, pushes constants, dispatches n_groups as a folded 2-D grid. `sets` may
+ * be NULL when the pipeline uses push descriptors. */
+rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
+                                   struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
+                                   VkCommandBuffer commands, const struct rapt_bindings *bindings,
+                                   const struct rapt_push *push, uint32_t n_groups);
+/* How many sets rapt_pipeline_dispatch could still take; UINT32_MAX with push descriptors. */
+uint32_t rapt_sets_left(const struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index);
+
+#endif

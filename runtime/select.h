@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RUNTIME_SELECT_H
+#define RUNTIME_SELECT_H
+
+/* Decides in pure functions: a device snapshot and shapes in; kernels, tiles and numbers out. The
+ * only file pair with vendor and driver rules. Tested with made-up devices and no GPU. */
+
+#include <rapt/attention.h>
+
+#include "args.h"
+
+struct rapt_select_request {
+    uint32_t n_q_heads, n_kv_heads;
+    uint32_t head_dim, head_dim_v;
+    rapt_type q_type, kv_type, out_type;
+    uint32_t features; /* RAPT_FEAT_* the plan needs */
+    uint32_t page_size; /* 0 = packed */
+    rapt_path path;
+    /* Tests name the kernel to use: RAPT_KERNEL_* + 1, 0 = choose. Still refused if the device
+     * lacks what the row needs. */
+    int force_prefill, force_decode;
+    /* knobs, 0 = automatic */
+    uint32_t block_q, block_kv, pages_per_block, max_keys_per_item, shared_memory_limit;
+};
+
+/* One kernel, ready to become a pipeline. */
+struct rapt_kernel_choice {
+    int kernel; /* RAPT_KERNEL_*, -1 = not used */
+    uint32_t spec[RAPT_N_SPECS];
+    uint32_t workgroup_size;
+    uint32_t shared_bytes;
+    uint32_t required_subgroup_size; /* 0 = leave it to the driver */
+    uint32_t rows;     /* most packed rows an item of this kernel holds */
+    uint32_t block_kv; /* keys per tile; splits are multiples of it */
+};
+
+struct rapt_selection {
+    struct rapt_kernel_choice prefill, decode, merge, stage, reduce;
+    uint32_t decode_rows; /* sequences with at most this many packed rows go to the decode kernel */
+    int cpu;              /* the CPU driver's rows */
+    int staged;           /* prefill items read K/V from staged f32 rows */
+    uint32_t stage_rows;  /* rows the staging slice holds: bounded scratch */
+    uint32_t target_items; /* items that fill the device; splitting aims at about this many */
+    uint32_t max_keys_per_item;
+    char why[256]; /* why not a faster path */
+};
+
+/* Errors: UNSUPPORTED (with the limit that is in the way), ABSENT, ARGUMENT (a knob). Whether a kernel
+ * is in the build is asked through rapt_kernel_absent_reason (kernels.h). */
+rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request *request,
+                        struct rapt_selection *out_selection);
+
+/* Capabilities a row of kernels.def needs, as in its CAPS column; NULL if the device can run it,
+ * else a static reason ("needs buffer_device_address"). */
+const char *rapt_kernel_unsupported_reason(const rapt_caps *caps, int kernel);
+
+#endif

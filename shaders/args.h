@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SHADERS_ARGS_H
+#define SHADERS_ARGS_H
+
+/* Everything the host and the kernels agree on: binding numbers, specialization constants, feature
+ * bits, the push constants of a record, and the step block. Read by C11 and by GLSL, so it holds
+ * nothing but #defines and structs of uint, int and float members (std430 scalars, no padding).
+ *
+ * A *step* is one call of prepare: the lengths and tables of a batch. Its block lies in one slot
+ * of the caller's table memory and starts with rapt_step_header; all offsets in it count 32-bit
+ * words from the start of the slot. A *record* is one call of record: one layer's buffers.
+ *
+ * The layout is versioned and must not move: members marked "reserved" belong to features that
+ * come later, are zero until then, and tests assert every offset. */
+
+#define RAPT_STEP_VERSION 1
+
+#ifdef __cplusplus
+#error "internal C/GLSL header"
+#endif
+#ifdef GL_core_profile /* every desktop GLSL compiler defines it */
+#define RAPT_U uint
+#define RAPT_I int
+#define RAPT_F float
+#else
+#include <stdint.h>
+#define RAPT_U uint32_t
+#define RAPT_I int32_t
+#define RAPT_F float
+#endif
+
+/* ---- bindings of descriptor set 0: storage buffers all. A kernel declares the ones it uses. */
+#define RAPT_BIND_STEP 0
+#define RAPT_BIND_Q 1
+#define RAPT_BIND_K 2
+#define RAPT_BIND_V 3
+#define RAPT_BIND_OUT 4
+#define RAPT_BIND_LSE 5
+#define RAPT_BIND_MAX_LOGIT 6
+#define RAPT_BIND_WORK 7   /* workspace: partials, staged K/V */
+#define RAPT_BIND_SINKS 8  /* f32[Hq] */
+#define RAPT_BIND_SLOPES 9 /* f32[Hq] */
+#define RAPT_BIND_BIAS 10
+#define RAPT_BIND_PAGES 11   /* reserved: page tables written by the GPU */
+#define RAPT_BIND_BLOCKS 12  /* reserved: block lists, CSR */
+#define RAPT_BIND_BITS 13    /* reserved: bit tiles, bitmaps */
+#define RAPT_BIND_HEADS 14   /* reserved: per-head tables */
+#define RAPT_BIND_COUNTS 15  /* reserved: item counts that live on the device */
+#define RAPT_BIND_ROWS 16    /* reserved: gathered query rows */
+#define RAPT_BIND_K_SCALE 17 /* reserved */
+#define RAPT_BIND_V_SCALE 18 /* reserved */
+#define RAPT_BIND_ROPE 19    /* reserved: cos/sin or frequency table */
+#define RAPT_BIND_TREE 20    /* reserved: tree parents */
+#define RAPT_BIND_K_SEG1 21  /* reserved: second to fourth segment of a K pool, then of V's */
+#define RAPT_BIND_V_SEG1 24  /* reserved */
+#define RAPT_N_BINDINGS 27
+
+/* sets of bindings, as bits, for the BINDINGS column of kernels.def */
+#define RAPT_BINDS_ATTENTION 0x7ffu /* step, q, k, v, out, lse, max_logit, work, sinks, slopes, bias */
+#define RAPT_BINDS_MERGE 0x1f1u     /* step, out, lse, max_logit, work, sinks */
+#define RAPT_BINDS_STAGE 0x8du      /* step, k, v, work */
+#define RAPT_BINDS_SMALL 0x700u     /* by address otherwise: sinks, slopes, bias */
+#define RAPT_BINDS_SINKS 0x100u     /* by address otherwise: sinks */
+#define RAPT_BINDS_REDUCE 0x51u     /* step, out (the reduced maxima), max_logit */
+#define RAPT_BINDS_NONE 0x0u
+
+/* ---- specialization constants: what fixes array sizes, types and code paths */
+#define RAPT_SPEC_WG_SIZE 0 /* local_size_x */
+#define RAPT_SPEC_HEAD_DIM 1
+#define RAPT_SPEC_HEAD_DIM_V 2
+#define RAPT_SPEC_BLOCK_Q 3  /* most packed rows an item holds */
+#define RAPT_SPEC_BLOCK_KV 4 /* keys per tile */
+#define RAPT_SPEC_FEATURES 5 /* RAPT_FEAT_* this pipeline may need */
+#define RAPT_SPEC_Q_TYPE 6   /* RAPT_STORE_* */
+#define RAPT_SPEC_OUT_TYPE 7
+#define RAPT_SPEC_SUBGROUP 8 /* subgroup size the kernel may count on, 0 = none */
+#define RAPT_SPEC_TILE_A 9   /* four numbers whose meaning is the kernel's own */
+#define RAPT_SPEC_TILE_B 10
+#define RAPT_SPEC_TILE_C 11
+#define RAPT_SPEC_TILE_D 12
+#define RAPT_N_SPECS 13
+
+/* storage types as the kernels count them; equal to enum rapt_type */
+#define RAPT_STORE_F32 1
+#define RAPT_STORE_F16 2
+#define RAPT_STORE_BF16 3
+#define RAPT_STORE_INT8 4
+#define RAPT_STORE_FP8_E4M3 5
+#define RAPT_STORE_INT4 6
+#define RAPT_STORE_Q8_0 7
+#define RAPT_STORE_Q4_0 8
+
+/* ---- feature bits: in the specialization constant (what the pipeline can do) and in the step
+ * header (what this step wants). A kernel does a thing only where both say so. */
+#define RAPT_FEAT_SOFTCAP 0x1u
+#define RAPT_FEAT_ALIBI 0x2u
+#define RAPT_FEAT_BIAS_F32 0x4u
+#define RAPT_FEAT_BIAS_F16 0x8u
+#define RAPT_FEAT_SINKS 0x10u
+#define RAPT_FEAT_LSE 0x20u
+#define RAPT_FEAT_MAX_LOGIT 0x40u
+#define RAPT_FEAT_UNNORMALISED 0x80u
+#define RAPT_FEAT_CONST_MAX 0x100u /* fixed m from the header */
+#define RAPT_FEAT_Q_POS 0x200u     /* explicit position per query row */
+#define RAPT_FEAT_PAGED 0x400u
+#define RAPT_FEAT_BLOCKS 0x1000u       /* reserved from here on */
+#define RAPT_FEAT_BITS 0x2000u
+#define RAPT_FEAT_HEAD_TABLE 0x4000u
+#define RAPT_FEAT_DEVICE_COUNTS 0x8000u
+#define RAPT_FEAT_GATHER_ROWS 0x10000u
+#define RAPT_FEAT_SEGMENTS 0x20000u
+#define RAPT_FEAT_ROPE_Q 0x40000u
+#define RAPT_FEAT_TREE 0x80000u
+#define RAPT_FEAT_TOKEN_LISTS 0x100000u
+
+/* ---- the step header, 128 words */
+struct rapt_step_header {
+    RAPT_U version;  /* RAPT_STEP_VERSION */
+    RAPT_U features; /* RAPT_FEAT_* */
+    RAPT_U n_q_heads;
+    RAPT_U n_kv_heads;
+    RAPT_U group; /* query heads packed into the rows of one item */
+    RAPT_U n_seqs;
+    RAPT_U total_q;
+    RAPT_U page_shift; /* log2(page_size) */
+    RAPT_U page_mask;  /* page_size - 1 */
+    RAPT_U n_pages;    /* pages in the pool; page ids are clamped to n_pages - 1 */
+
+    /* strides in elements; page/sequence bases come from the sequence table or 64-bit strides */
+    RAPT_U q_token_stride;
+    RAPT_U q_head_stride;
+    RAPT_U k_token_stride;
+    RAPT_U k_head_stride;
+    RAPT_U v_token_stride;
+    RAPT_U v_head_stride;
+    RAPT_U out_token_stride;
+    RAPT_U out_head_stride;
+    RAPT_U k_page_stride_lo; /* paged only */
+    RAPT_U k_page_stride_hi;
+    RAPT_U v_page_stride_lo;
+    RAPT_U v_page_stride_hi;
+
+    RAPT_F scale;
+    RAPT_F softcap;
+    RAPT_F max_logit_const; /* the caller's fixed m, natural-log units */
+
+    /* closed-form mask: a row at position P sees positions
+     * [max(P - left, c), min(P + right, c + chunk - 1)], c = floor(P / chunk) * chunk */
+    RAPT_I left;  /* RAPT_UNBOUNDED = no bound */
+    RAPT_I right; /* 0 for causal */
+    RAPT_I chunk; /* 0 = not chunked */
+
+    /* word offsets of the tables in this slot */
+    RAPT_U seqs_word;   /* struct rapt_step_seq[n_seqs] */
+    RAPT_U items_word;  /* struct rapt_step_item[n_prefill_items + n_decode_items] */
+    RAPT_U merges_word; /* struct rapt_step_merge[n_merges] */
+    RAPT_U q_pos_word;  /* int[total_q], RAPT_FEAT_Q_POS */
+    RAPT_U pages_word;  /* uint[...]: page ids, RAPT_FEAT_PAGED */
+    RAPT_U stages_word; /* struct rapt_step_stage[n_stages], CPU rows */
+    RAPT_U n_prefill_items;
+    RAPT_U n_decode_items;
+    RAPT_U n_merges;
+    RAPT_U n_stages;
+
+    /* workspace regions, in words from the workspace binding */
+    RAPT_U partial_o_word;  /* float[partial rows][head_dim_v] */
+    RAPT_U partial_ml_word; /* float[partial rows][2]: running max m (natural log), sum l */
+    RAPT_U stage_k_word;    /* float[staged rows][head_dim] */
+    RAPT_U stage_v_word;    /* float[staged rows][head_dim_v] */
+
+    RAPT_U bias_head_stride; /* elements; 0 = shared by the heads */
+    RAPT_U bias_row_stride;  /* elements between rows p; 0 = the sequence's kv_len */
+
+    /* reserved: zero in this version */
+    RAPT_U blocks_word, bits_word, heads_word, rows_word, tree_word;
+    RAPT_U block_q_shift, block_kv_shift;
+    RAPT_U counts_word;
+    RAPT_U seg_pages_shift, n_segments;
+    RAPT_U k_scale_page_stride, k_scale_token_stride, k_scale_head_stride;
+    RAPT_U v_scale_page_stride, v_scale_token_stride, v_scale_head_stride;
+    RAPT_U scale_kind;
+    RAPT_U rope_dim, rope_offset, rope_kind, rope_word;
+    RAPT_F rope_theta, rope_attention_factor;
+    RAPT_U tree_start_word;
+    RAPT_U reserved[60];
+};
+#define RAPT_STEP_HEADER_WORDS 128
+#define RAPT_UNBOUNDED 0x40000000 /* positions are smaller than this in magnitude */
+
+/* one sequence, 24 words */
+struct rapt_step_seq {
+    RAPT_U q_row;    /* first row in lse, max_logit, q_pos: cu_q[b] */
+    RAPT_U q_len;
+    RAPT_U kv_len;
+    RAPT_U kv_limit; /* keys j < kv_limit may be seen: kv_len cut by prefix and sink_tokens */
+    RAPT_I q_pos0;
+    RAPT_I kv_pos0;
+    RAPT_U page_first; /* index of its first page id in the page table */
+    RAPT_U n_seq_pages;
+    RAPT_U q_base_lo; /* element offset of token 0, head 0 */
+    RAPT_U q_base_hi;
+    RAPT_U k_base_lo; /* packed only */
+    RAPT_U k_base_hi;
+    RAPT_U v_base_lo;
+    RAPT_U v_base_hi;
+    RAPT_U out_base_lo;
+    RAPT_U out_base_hi;
+    RAPT_U bias_base_lo;
+    RAPT_U bias_base_hi;
+    RAPT_U tree_first; /* reserved */
+    RAPT_U rows_first; /* reserved */
+    RAPT_U reserved[4];
+};
+#define RAPT_STEP_SEQ_WORDS 24
+
+/* One work item: up to BLOCK_Q packed rows of one sequence and KV head against a range of keys.
+ * Packed row r of the item is row R = row_first + r of the sequence: token R / group, query head
+ * kv_head * group + R % group. */
+struct rapt_step_item {
+    RAPT_U seq;
+    RAPT_U kv_head;
+    RAPT_U row_first;
+    RAPT_U n_rows;
+    RAPT_U kv_begin; /* keys of the sequence; every key any row may see lies in here */
+    RAPT_U kv_end;   /* may equal kv_begin: rows without keys, which must still be written */
+    RAPT_U partial;  /* first partial row, or RAPT_DIRECT: write the final result */
+    RAPT_U stage_row; /* CPU rows: staged row of key kv_begin */
+    RAPT_U flags;     /* RAPT_ITEM_* */
+    RAPT_U block_first; /* reserved: its list in blocks */
+    RAPT_U n_blocks;    /* reserved */
+    RAPT_U head_first;  /* reserved: first query head within the group when masks differ */
+};
+#define RAPT_STEP_ITEM_WORDS 12
+#define RAPT_DIRECT 0xffffffffu
+/* The item takes up the running state (o, m, l) its partial rows hold, instead of starting empty.
+ * Long key ranges on the CPU driver are worked off in rounds of staged keys this way. */
+#define RAPT_ITEM_CONTINUE 0x1u
+/* With CONTINUE or a partial slot: this item is the last of its rows and writes the final result
+ * (normalised, sink added) to the output, reading the earlier state from its partial rows. */
+#define RAPT_ITEM_FINISH 0x2u
+
+/* One merge: n_rows packed rows whose result lies in n_parts partial slots, part p of row r at
+ * partial row first_partial + p * part_stride + r. Adds the sink, writes the output. */
+struct rapt_step_merge {
+    RAPT_U seq;
+    RAPT_U kv_head;
+    RAPT_U row_first;
+    RAPT_U n_rows;
+    RAPT_U first_partial;
+    RAPT_U n_parts;
+    RAPT_U part_stride;
+    RAPT_U reserved;
+};
+#define RAPT_STEP_MERGE_WORDS 8
+
+/* CPU rows: convert keys [kv_begin, kv_begin + n_keys) of one sequence and KV head to f32 into
+ * staged rows [stage_row, stage_row + n_keys). Keys at or past kv_limit are written as zeros, so
+ * garbage in page tails never enters a product. n_keys is a multiple of 8 and kv_begin of 8. */
+struct rapt_step_stage {
+    RAPT_U seq;
+    RAPT_U kv_head;
+    RAPT_U kv_begin;
+    RAPT_U n_keys;
+    RAPT_U stage_row;
+    RAPT_U reserved[3];
+};
+#define RAPT_STEP_STAGE_WORDS 8
+
+/* ---- push constants of one dispatch: 128 bytes, per-record values only.
+ * Addresses are for kernels that use buffer_reference; bases (in elements of the tensor's type,
+ * words for workspace and step) are for descriptors, whose offsets must be aligned. Kernels by
+ * address take addresses that already include the offset and ignore the bases. */
+struct rapt_push {
+    RAPT_U step_lo, step_hi;
+    RAPT_U q_lo, q_hi;
+    RAPT_U k_lo, k_hi;
+    RAPT_U v_lo, v_hi;
+    RAPT_U out_lo, out_hi;
+    RAPT_U work_lo, work_hi;
+    RAPT_U lse_lo, lse_hi;
+    RAPT_U max_logit_lo, max_logit_hi;
+    RAPT_U first;   /* first item, merge or stage of this dispatch */
+    RAPT_U count;   /* workgroups wanted; the 2-D grid may hold more */
+    RAPT_U q_base;
+    RAPT_U k_base;
+    RAPT_U v_base;
+    RAPT_U out_base;
+    RAPT_U lse_base;
+    RAPT_U max_logit_base;
+    RAPT_U work_base;
+    RAPT_U sinks_base;
+    RAPT_U slopes_base;
+    RAPT_U bias_base;
+    RAPT_U flags;       /* reserved */
+    RAPT_U reserved[3]; /* reserved: segment table */
+};
+#define RAPT_PUSH_BYTES 128
+
+/* A dispatch of n groups becomes a grid of min(n, GRID_X) x ceil(n / GRID_X); the index of a group
+ * is y * min(n, GRID_X) + x, and groups at or past `count` return at once. */
+#define RAPT_GRID_X 32768u
+
+#endif
