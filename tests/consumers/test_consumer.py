@@ -59,7 +59,7 @@ def pkg_config(args, folder, static):
         + flags + ["-lm"])
     linked = "librapt.so.0" in dynamic_names(program)
     if linked == static:
-        sys.exit(f"{'static' if static else 'shared'}: the program {'needs' if linked else 'lacks'} librapt.so.0")
+        sys.exit(f"the program {'needs' if linked else 'lacks'} librapt.so.0")
     run_program(program, None if static else libdir)
 
 

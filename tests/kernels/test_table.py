@@ -17,7 +17,7 @@ def main():
             continue
         row = ROW.match(line.strip())
         if not row:
-            errors.append(f"kernels.def:{number}: not KERNEL(name, file.comp, PROBE, CAPS, BINDINGS, \"-D...\")")
+            errors.append(f"kernels.def:{number}: not the six fields of a row on one line")
             continue
         name, file, probe = row.group(1), row.group(2), row.group(3)
         if name in names:
