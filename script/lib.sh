@@ -118,8 +118,9 @@ unpack_private() {
     if ! have apt-get || ! have dpkg-deb; then
         die "$name needs apt-get and dpkg-deb"
     fi
-    mkdir -p "$cache"
-    folder=$(mktemp -d "$cache/$name.XXXXXX")
+    # Callers test the result, which turns `set -e` off in here: an empty folder name must not go on.
+    mkdir -p "$cache" || return 1
+    folder=$(mktemp -d "$cache/$name.XXXXXX") || return 1
     step "downloading $* of $suite into $cache/$name (nothing is installed)"
     if ! apt_private_fetch "$folder" "$suite" "$@"; then
         rm -rf "$folder"
@@ -129,6 +130,7 @@ unpack_private() {
         dpkg-deb -x "$deb" "$folder/root"
     done
     rm -rf "$folder/lists" "$folder/archives"
+    chmod 755 "$folder"
     touch "$folder/complete"
     # A folder of an interrupted or older attempt is only ever ours: it lies in our cache.
     rm -rf "${cache:?}/$name"
