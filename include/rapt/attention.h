@@ -212,6 +212,22 @@ RAPT_API uint32_t rapt_device_validation_messages(const rapt_device *device);
 /* 1 if `validation` was asked for and the layer is really active. */
 RAPT_API int rapt_device_validation_active(const rapt_device *device);
 
+/* ------------------------------------------------------------------------------------- kernels */
+
+/* One row of the library's kernel table as this build and a device see it, for people and logs. */
+typedef struct rapt_kernel_info {
+    size_t struct_size;
+    const char *name;               /* op_kvtype_path: "prefill_f16_pt". Static strings, all three */
+    const char *absent_reason;      /* why it was not compiled into this build; NULL = it is there */
+    const char *unsupported_reason; /* what the device lacks to run it; NULL = it can, or caps NULL */
+} rapt_kernel_info;
+
+/* Rows in the table; their indices count from 0. Thread-safety: any thread. */
+RAPT_API uint32_t rapt_kernel_count(void);
+/* caps may be NULL. Errors: ARGUMENT (no such row). Thread-safety: any thread. */
+RAPT_API rapt_status rapt_kernel_get_info(const rapt_caps *caps, uint32_t index,
+                                          rapt_kernel_info *out_info);
+
 /* ---------------------------------------------------------------------------------------- plan */
 
 typedef enum rapt_path {
@@ -296,6 +312,12 @@ typedef struct rapt_plan_info {
     uint32_t block_q, block_kv, decode_rows, shared_memory_bytes, workgroup_size;
 } rapt_plan_info;
 RAPT_API void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info);
+
+/* The same choice without a device, made from a snapshot: compiles nothing. Names are static;
+ * out_info->why points into `why`, where up to why_bytes bytes of that line are written.
+ * Errors as rapt_plan_create, for what the snapshot can tell. Thread-safety: any thread. */
+RAPT_API rapt_status rapt_plan_explain(const rapt_caps *caps, const rapt_plan_params *params,
+                                       char *why, size_t why_bytes, rapt_plan_info *out_info);
 
 typedef struct rapt_plan_sizes_info {
     size_t struct_size;
