@@ -4,7 +4,6 @@
 
 tree="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/rapt"
-debian_mirror="${RAPT_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 
 say() {
     printf '%s\n' "$*"
@@ -62,51 +61,80 @@ mesa_version() {
     fi
 }
 
-# True where the private CPU driver is worth having: Debian 12's lavapipe is old and slow, there is
-# no GPU, and the user has not chosen a driver.
+# True where the private CPU driver is worth having: the distribution's lavapipe is old and slow,
+# there is no GPU, the user has not chosen a driver, and a newer one is published for this system.
 wants_private_mesa() {
     local major
     [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] || return 1
     has_gpu && return 1
-    [ "$os_id" = debian ] && [ "$os_codename" = bookworm ] || return 1
+    [ -n "$(mesa_suite)" ] || return 1
     major=$(mesa_version)
     major=${major%%.*}
     [ "${major:-0}" -lt 25 ]
 }
 
-# apt_private FOLDER APT-ARGUMENTS...: apt-get with lists, sources and archives of its own, so that
-# the system's package state is neither read nor written. Works without root.
+# The suite that has a newer Mesa built for this system, "" if none does or none is needed.
+mesa_suite() {
+    case "$os_id-$os_codename" in
+    debian-bookworm) say bookworm-backports ;;
+    ubuntu-noble) say noble-updates ;;
+    esac
+}
+
+# apt_private FOLDER TOOL ARGUMENTS...: apt-get or apt-cache with lists, sources and archives of its
+# own, so that the system's package state is neither read nor written. Works without root.
 apt_private() {
-    local folder=$1
-    shift
-    apt-get -q \
+    local folder=$1 tool=$2
+    shift 2
+    "$tool" -q \
         -o "Dir::Etc::SourceList=$folder/sources.list" -o Dir::Etc::SourceParts=/dev/null \
         -o "Dir::State::Lists=$folder/lists" -o "Dir::Cache::Archives=$folder/archives" \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-        -o "APT::Sandbox::User=$(id -un)" "$@"
+        -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3 "$@"
 }
 
-# apt_private_fetch FOLDER SUITE PACKAGE...: downloads packages of a Debian suite into
-# FOLDER/archives. Signatures are always checked. A mirror that stopped following the archive has an
-# expired index; the date, and only the date, is then ignored.
+# apt_private_fetch FOLDER SUITE PACKAGE...: downloads packages of a suite into FOLDER/archives. The
+# word LLVM stands for the LLVM library that the suite's Mesa needs, where that suite brings one.
+# Signatures are always checked. A mirror that stopped following the archive has an expired index;
+# the date, and only the date, is then ignored.
 apt_private_fetch() {
-    local folder=$1 suite=$2 mirror valid
+    local folder=$1 suite=$2 keyring=debian-archive-keyring.gpg mirror valid name names
+    local mirrors=("${RAPT_DEBIAN_MIRROR:-http://deb.debian.org/debian}" http://archive.debian.org/debian)
     shift 2
-    mkdir -p "$folder/lists/partial" "$folder/archives/partial"
-    for mirror in "$debian_mirror" http://archive.debian.org/debian; do
-        printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-            "$mirror" "$suite" >"$folder/sources.list"
+    if [ "$os_id" = ubuntu ]; then
+        keyring=ubuntu-archive-keyring.gpg
+        mirrors=(http://archive.ubuntu.com/ubuntu http://ports.ubuntu.com/ubuntu-ports)
+    fi
+    mkdir -p "$folder/lists/partial" "$folder/archives/partial" || return 1
+    for mirror in "${mirrors[@]}"; do
+        printf 'deb [signed-by=/usr/share/keyrings/%s] %s %s main\n' "$keyring" "$mirror" "$suite" \
+            >"$folder/sources.list"
         for valid in true false; do
-            if apt_private "$folder" -o Acquire::Check-Valid-Until=$valid -o Acquire::Retries=3 \
-                -o APT::Update::Error-Mode=any update >"$folder/log" 2>&1 &&
-                (cd "$folder/archives" && apt_private "$folder" -o Acquire::Retries=3 download "$@") \
-                    >>"$folder/log" 2>&1; then
-                return 0
-            fi
+            apt_private "$folder" apt-get -o Acquire::Check-Valid-Until=$valid \
+                -o APT::Update::Error-Mode=any update >"$folder/log" 2>&1 || continue
+            names=()
+            for name in "$@"; do
+                [ "$name" != LLVM ] || name=$(suite_llvm "$folder")
+                [ -z "$name" ] || names+=("$name")
+            done
+            (cd "$folder/archives" && apt_private "$folder" apt-get download "${names[@]}") \
+                >>"$folder/log" 2>&1 && return 0
         done
     done
     cat "$folder/log" >&2
     return 1
+}
+
+# Name of the LLVM library of the suite's newest Mesa, "" if the suite leaves that to its base.
+suite_llvm() {
+    local name
+    # The newest version comes first; the installed one may follow.
+    name=$(apt_private "$1" apt-cache show mesa-vulkan-drivers 2>/dev/null |
+        sed -n 's/^Depends:.*\(libllvm[0-9a-z.]*\).*/\1/p' | sed -n 1p)
+    if [ -n "$name" ] && (cd "$1" && apt_private "$1" apt-get download --print-uris "$name") \
+        >/dev/null 2>&1; then
+        say "$name"
+    fi
 }
 
 # unpack_private NAME SUITE PACKAGE...: download and unpack packages below $cache/NAME/root once. The
@@ -121,13 +149,13 @@ unpack_private() {
     # Callers test the result, which turns `set -e` off in here: an empty folder name must not go on.
     mkdir -p "$cache" || return 1
     folder=$(mktemp -d "$cache/$name.XXXXXX") || return 1
-    step "downloading $* of $suite into $cache/$name (nothing is installed)"
+    step "downloading from $suite into $cache/$name (nothing is installed)"
     if ! apt_private_fetch "$folder" "$suite" "$@"; then
         rm -rf "$folder"
         return 1
     fi
     for deb in "$folder"/archives/*.deb; do
-        dpkg-deb -x "$deb" "$folder/root"
+        dpkg-deb -x "$deb" "$folder/root" || return 1
     done
     rm -rf "$folder/lists" "$folder/archives"
     chmod 755 "$folder"
@@ -152,11 +180,12 @@ use_icd() {
     fi
 }
 
-# The CPU driver of bookworm-backports, unpacked privately. Its own libraries are Debian 12's.
+# A newer CPU driver than the installed one, unpacked privately; what it needs beside itself is the
+# system's.
 make_private_mesa() {
     local library api missing
-    unpack_private mesa-25 bookworm-backports \
-        mesa-vulkan-drivers libdrm2 libdrm-amdgpu1 libdrm-common || return 1
+    unpack_private mesa-25 "$(mesa_suite)" \
+        mesa-vulkan-drivers libdrm2 libdrm-amdgpu1 libdrm-common LLVM || return 1
     library=$(find "$cache/mesa-25/root/usr/lib" -name libvulkan_lvp.so | head -n 1)
     [ -n "$library" ] || die "$cache/mesa-25 has no libvulkan_lvp.so"
     missing=$(LD_LIBRARY_PATH=$(dirname "$library") ldd "$library" | grep 'not found' || true)
