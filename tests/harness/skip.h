@@ -30,4 +30,12 @@ static inline int skip_no_device(const char *reason)
     return SKIP_EXIT_CODE;
 }
 
+/* RAPT_TEST_QUICK=1: on slow drivers, and where the point is another one than the shapes (feature
+ * masks, validation layers, sanitizers), a kernel check runs a small selection of its cases. */
+static inline int test_quick(void)
+{
+    const char *quick = getenv("RAPT_TEST_QUICK");
+    return quick && strcmp(quick, "") != 0 && strcmp(quick, "0") != 0;
+}
+
 #endif
