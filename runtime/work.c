@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Flat work lists: ranges of keys in closed form, parts, longest first. */
+
+#include "work.h"
+
+#include "error.h"
+#include "work_parts.h"
+
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------ key ranges */
+
+static int64_t floor_div(int64_t a, int64_t b) {
+    return a / b - (a % b < 0);
+}
+
+/* First and last position a query at P may see, before clipping. Both rise with P. */
+static int64_t lowest(const struct rapt_mask_closed *mask, int64_t P) {
+    int64_t lo = mask->left >= RAPT_UNBOUNDED ? INT64_MIN : P - mask->left;
+    if (mask->chunk > 0) {
+        int64_t c = floor_div(P, mask->chunk) * mask->chunk;
+        lo = lo > c ? lo : c;
+    }
+    return lo;
+}
+
+static int64_t highest(const struct rapt_mask_closed *mask, int64_t P) {
+    int64_t hi = mask->right >= RAPT_UNBOUNDED ? INT64_MAX : P + mask->right;
+    if (mask->chunk > 0) {
+        int64_t last = (floor_div(P, mask->chunk) + 1) * mask->chunk - 1;
+        hi = hi < last ? hi : last;
+    }
+    return hi;
+}
+
+/* Positions [lo, hi] as keys of a sequence. */
+static struct work_range clip(int64_t lo, int64_t hi, int32_t kv_pos0, uint32_t kv_limit) {
+    struct work_range range = {0, 0};
+    int64_t begin = lo == INT64_MIN ? 0 : lo - kv_pos0;
+    int64_t end = hi == INT64_MAX ? (int64_t)kv_limit : hi - kv_pos0 + 1;
+    if (begin < 0)
+        begin = 0;
+    if (end > (int64_t)kv_limit)
+        end = kv_limit;
+    if (begin < end) {
+        range.begin = (uint32_t)begin;
+        range.end = (uint32_t)end;
+    }
+    return range;
+}
+
+static struct work_range token_range(const struct rapt_mask_closed *mask,
+                                     const struct work_seq *seq, uint32_t first, uint32_t last) {
+    if (!seq->q_pos) {
+        /* consecutive positions: their intervals touch, so the hull is the union */
+        int64_t P = (int64_t)seq->q_pos0;
+        return clip(lowest(mask, P + first), highest(mask, P + last), seq->kv_pos0,
+                    seq->kv_limit);
+    }
+    struct work_range all = {0, 0};
+    for (uint32_t i = first; i <= last; i++) {
+        int64_t P = seq->q_pos[i];
+        struct work_range one =
+            clip(lowest(mask, P), highest(mask, P), seq->kv_pos0, seq->kv_limit);
+        if (one.begin == one.end)
+            continue;
+        if (all.begin == all.end) {
+            all = one;
+            continue;
+        }
+        all.begin = work_min(all.begin, one.begin);
+        all.end = work_max(all.end, one.end);
+    }
+    return all;
+}
+
+uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
+                            uint32_t b) {
+    int64_t keys = rapt_batch_kv_len(batch, b);
+    int64_t kv_pos0 = rapt_batch_kv_pos0(batch, b);
+    if (mask->limit < RAPT_UNBOUNDED && mask->limit - kv_pos0 < keys)
+        keys = mask->limit - kv_pos0;
+    if (mask->uses_prefix && batch->prefix && batch->prefix[b] - kv_pos0 < keys)
+        keys = batch->prefix[b] - kv_pos0;
+    return keys < 0 ? 0 : (uint32_t)keys;
+}
+
+static void seq_positions(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
+                          uint32_t b, struct work_seq *seq) {
+    seq->b = b;
+    seq->kv_limit = rapt_work_kv_limit(batch, mask, b);
+    seq->kv_pos0 = rapt_batch_kv_pos0(batch, b);
+    seq->q_pos = batch->q_pos ? batch->q_pos + batch->cu_q[b] : NULL;
+    seq->q_pos0 = seq->q_pos ? 0 : rapt_batch_q_pos(batch, b, 0);
+}
+
+void rapt_work_key_range(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
+                         uint32_t b, uint32_t token_first, uint32_t n_tokens, uint32_t *out_begin,
+                         uint32_t *out_end) {
+    struct work_seq seq = {0};
+    struct work_range range = {0, 0};
+    seq_positions(batch, mask, b, &seq);
+    if (n_tokens > 0)
+        range = token_range(mask, &seq, token_first, token_first + n_tokens - 1);
+    *out_begin = range.begin;
+    *out_end = range.end;
+}
+
+int work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq) {
+    const struct rapt_selection *selection = context->params->selection;
+    uint32_t q_len = rapt_batch_q_len(context->batch, b);
+    if (q_len == 0)
+        return 0;
+    out_seq->n_rows = q_len * context->params->group;
+    /* from the sequence alone, never from the batch: fixed_split promises equal bits */
+    out_seq->decode =
+        selection->decode.kernel >= 0 &&
+        (out_seq->n_rows <= selection->decode_rows || selection->prefill.kernel < 0);
+    out_seq->tile_rows = out_seq->decode ? selection->decode.rows : selection->prefill.rows;
+    out_seq->n_tiles = work_ceil_div(out_seq->n_rows, out_seq->tile_rows);
+    seq_positions(context->batch, &context->mask, b, out_seq);
+    return 1;
+}
+
+uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile) {
+    return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
+}
+
+struct work_range work_tile_range(const struct work_context *context, const struct work_seq *seq,
+                                  uint32_t tile) {
+    uint32_t row = tile * seq->tile_rows;
+    uint32_t last = row + work_tile_rows(seq, tile) - 1;
+    return token_range(&context->mask, seq, row / context->params->group,
+                       last / context->params->group);
+}
+
+/* ---------------------------------------------------------------------------------------- chunks */
+
+static uint32_t log2_floor(uint32_t x) {
+#if defined(__GNUC__)
+    return 31u - (uint32_t)__builtin_clz(x);
+#else
+    uint32_t n = 0;
+    while (x >>= 1)
+        n++;
+    return n;
+#endif
+}
+
+uint32_t work_bucket(uint32_t length) {
+    if (length < 16)
+        return length;
+    uint32_t e = log2_floor(length);
+    return (e - 3) * 16 + ((length >> (e - 4)) & 15);
+}
+
+void work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n) {
+    uint32_t i = work_bucket(length);
+    histogram->n[i] += n;
+    histogram->longest[i] = work_max(histogram->longest[i], length);
+}
+
+static uint64_t count_items(const struct work_histogram *histogram, uint32_t chunk) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < WORK_N_BUCKETS; i++)
+        if (histogram->n[i])
+            n += histogram->n[i] * work_max(1, work_ceil_div(histogram->longest[i], chunk));
+    return n;
+}
+
+uint32_t work_choose_chunk(const struct work_histogram *histogram, uint32_t target,
+                           uint32_t block) {
+    uint64_t n_items = 0, n_keys = 0;
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < WORK_N_BUCKETS; i++) {
+        if (!histogram->n[i])
+            continue;
+        n_items += histogram->n[i];
+        n_keys += histogram->n[i] * histogram->longest[i];
+        longest = work_max(longest, histogram->longest[i]);
+    }
+    /* No part is shorter than an even share of all keys: more parts than that shorten nothing. */
+    uint64_t share = n_keys / target + 1;
+    if (longest <= WORK_MIN_CHUNK || share >= longest)
+        return UINT32_MAX;
+    uint64_t allowed = n_items < target ? target : n_items + target;
+    uint32_t lo = work_ceil_div(work_max((uint32_t)share, WORK_MIN_CHUNK), block);
+    uint32_t hi = work_max(lo, work_ceil_div(longest, block)); /* in blocks; hi splits nothing */
+    while (lo < hi) {
+        uint32_t middle = lo + (hi - lo) / 2;
+        if (count_items(histogram, middle * block) <= allowed)
+            hi = middle;
+        else
+            lo = middle + 1;
+    }
+    return lo > UINT32_MAX / block ? UINT32_MAX : lo * block;
+}
+
+/* ---------------------------------------------------------------------------- direct work (no stages) */
+
+/* How a tile's range is cut: cells [origin + i * size, ...) for i in [0, n). */
+struct cut {
+    uint32_t origin, size, n;
+};
+
+static struct cut cut_range(const struct work_context *context, struct work_range range,
+                            int decode) {
+    const struct rapt_work_params *params = context->params;
+    const struct rapt_selection *selection = params->selection;
+    uint32_t block = decode ? selection->decode.block_kv : selection->prefill.block_kv;
+    struct cut cut = {0, UINT32_MAX, 1};
+    if (range.begin == range.end)
+        return cut;
+    if (params->fixed_split) {
+        cut.size = params->fixed_split;
+        cut.origin = work_align_down(range.begin, cut.size);
+        cut.n = work_ceil_div(range.end - cut.origin, cut.size);
+        return cut;
+    }
+    cut.origin = work_align_down(range.begin, block);
+    uint32_t length = range.end - cut.origin;
+    uint32_t chunk = context->chunk[decode];
+    if (params->n_splits) {
+        chunk = work_align_up(work_ceil_div(length, params->n_splits), WORK_SPLIT_ALIGN);
+        chunk = work_min(chunk, selection->max_keys_per_item);
+    }
+    if (length > chunk) {
+        /* even parts, not full ones and a crumb */
+        uint32_t align = params->n_splits ? WORK_SPLIT_ALIGN : block;
+        uint32_t even = work_ceil_div(length, work_ceil_div(length, chunk));
+        cut.size = work_min(chunk, work_align_up(even, align));
+        cut.n = work_ceil_div(length, cut.size);
+    }
+    return cut;
+}
+
+static struct work_range cut_part(struct cut cut, struct work_range range, uint32_t part) {
+    struct work_range out = range;
+    if (cut.n > 1) {
+        out.begin = work_max(range.begin, cut.origin + part * cut.size);
+        if (part + 1 < cut.n)
+            out.end = cut.origin + (part + 1) * cut.size;
+    }
+    return out;
+}
+
+/* Where the items of a class go: buckets of descending length, in each the heads one after another,
+ * in each head the sequences in order, so that items that read the same K/V lie side by side. */
+struct placement {
+    uint32_t n[WORK_N_BUCKETS];     /* items per head */
+    uint32_t base[WORK_N_BUCKETS];  /* first item */
+    uint32_t taken[WORK_N_BUCKETS]; /* placed so far, per head */
+};
+
+static void place_tile(struct work_context *context, const struct work_seq *seq, uint32_t tile,
+                       struct placement *placement) {
+    struct rapt_work *work = context->work;
+    uint32_t n_heads = context->params->n_kv_heads;
+    struct work_range range = work_tile_range(context, seq, tile);
+    struct cut cut = cut_range(context, range, seq->decode);
+    uint32_t n_rows = work_tile_rows(seq, tile);
+    uint32_t partial = cut.n > 1 ? work->n_partial_rows : RAPT_DIRECT;
+    for (uint32_t p = 0; p < cut.n; p++) {
+        struct work_range part = cut_part(cut, range, p);
+        uint32_t i = work_bucket(part.end - part.begin);
+        uint32_t k = placement->taken[i]++;
+        for (uint32_t h = 0; context->emit && h < n_heads; h++) {
+            work->items[placement->base[i] + h * placement->n[i] + k] = (struct rapt_step_item){
+                .seq = seq->b,
+                .kv_head = h,
+                .row_first = tile * seq->tile_rows,
+                .n_rows = n_rows,
+                .kv_begin = part.begin,
+                .kv_end = part.end,
+                .partial = cut.n > 1 ? partial + (h * cut.n + p) * n_rows : RAPT_DIRECT,
+            };
+        }
+    }
+    work->n_items += cut.n * n_heads;
+    if (cut.n == 1)
+        return;
+    for (uint32_t h = 0; context->emit && h < n_heads; h++) {
+        work->merges[work->n_merges + h] = (struct rapt_step_merge){
+            .seq = seq->b,
+            .kv_head = h,
+            .row_first = tile * seq->tile_rows,
+            .n_rows = n_rows,
+            .first_partial = partial + h * cut.n * n_rows,
+            .n_parts = cut.n,
+            .part_stride = n_rows,
+        };
+    }
+    work->n_merges += n_heads;
+    work->n_partial_rows += cut.n * n_heads * n_rows;
+}
+
+static void place_class(struct work_context *context, int decode, struct placement *placement) {
+    for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
+        struct work_seq seq;
+        if (!work_seq_read(context, b, &seq) || seq.decode != decode)
+            continue;
+        for (uint32_t tile = 0; tile < seq.n_tiles; tile++)
+            place_tile(context, &seq, tile, placement);
+    }
+}
+
+static void placement_finish(struct placement *placement, uint32_t first, uint32_t n_heads) {
+    for (uint32_t i = WORK_N_BUCKETS; i-- > 0;) {
+        placement->n[i] = placement->taken[i];
+        placement->taken[i] = 0;
+        placement->base[i] = first;
+        first += placement->n[i] * n_heads;
+    }
+}
+
+static void choose_chunks(struct work_context *context) {
+    const struct rapt_work_params *params = context->params;
+    const struct rapt_selection *selection = params->selection;
+    for (int decode = 0; decode < 2; decode++) {
+        const struct rapt_kernel_choice *kernel =
+            decode ? &selection->decode : &selection->prefill;
+        context->chunk[decode] = UINT32_MAX;
+        if (kernel->kernel < 0 || params->fixed_split || params->n_splits)
+            continue;
+        struct work_histogram histogram;
+        memset(&histogram, 0, sizeof histogram);
+        if (!decode && selection->staged)
+            work_staged_histogram(context, &histogram);
+        for (uint32_t b = 0; b < context->batch->n_seqs && (decode || !selection->staged); b++) {
+            struct work_seq seq;
+            if (!work_seq_read(context, b, &seq) || seq.decode != decode)
+                continue;
+            for (uint32_t tile = 0; tile < seq.n_tiles; tile++) {
+                struct work_range range = work_tile_range(context, &seq, tile);
+                uint32_t length = range.end - work_align_down(range.begin, kernel->block_kv);
+                work_histogram_add(&histogram, range.begin == range.end ? 0 : length,
+                                   params->n_kv_heads);
+            }
+        }
+        uint32_t chunk = work_choose_chunk(&histogram, selection->target_items, kernel->block_kv);
+        uint32_t most = work_align_down(selection->max_keys_per_item, kernel->block_kv);
+        if (!(selection->staged && !decode)) /* staged segments bound their items themselves */
+            chunk = work_min(chunk, work_max(most, kernel->block_kv));
+        context->chunk[decode] = chunk;
+    }
+}
+
+/* ----------------------------------------------------------------------------------------- build */
+
+static void add_round(struct work_context *context, uint32_t item_first, uint32_t decode) {
+    struct rapt_work *work = context->work;
+    if (work->n_items == item_first)
+        return;
+    if (context->emit)
+        work->rounds[work->n_rounds] = (struct rapt_work_round){
+            .stage_first = work->n_stages,
+            .item_first = item_first,
+            .n_items = work->n_items - item_first,
+            .decode = decode,
+        };
+    work->n_rounds++;
+}
+
+static void build_all(struct work_context *context, struct placement *prefill,
+                      struct placement *decode, uint32_t *scratch_rows) {
+    struct rapt_work *work = context->work;
+    work->n_items = work->n_merges = work->n_stages = work->n_rounds = 0;
+    work->n_partial_rows = 0;
+    if (context->params->selection->staged) {
+        work_staged_build(context, scratch_rows);
+    } else {
+        place_class(context, 0, prefill);
+        add_round(context, 0, 0);
+    }
+    work->n_prefill_items = work->n_items;
+    place_class(context, 1, decode);
+    work->n_decode_items = work->n_items - work->n_prefill_items;
+    add_round(context, work->n_prefill_items, 1);
+}
+
+rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,
+                            struct rapt_work *work) {
+    struct work_context context = {.params = params, .batch = batch, .work = work};
+    struct placement prefill, decode;
+    uint32_t scratch_rows = 0;
+    uint32_t n_heads = params->n_kv_heads;
+    rapt_mask_lower(batch->mask, &context.mask);
+    choose_chunks(&context);
+    memset(&prefill, 0, sizeof prefill);
+    memset(&decode, 0, sizeof decode);
+    build_all(&context, &prefill, &decode, &scratch_rows);
+    if (!work->items)
+        return RAPT_OK;
+    if (work->n_items > work->items_capacity || work->n_merges > work->merges_capacity ||
+        work->n_stages > work->stages_capacity || work->n_rounds > work->rounds_capacity ||
+        work->n_partial_rows > work->partial_rows_capacity)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "the step needs %u work items and %u partial rows: the plan holds %u "
+                         "and %u (max_work_items, max_partial_rows, max_batch, max_total_q, "
+                         "max_kv_len)",
+                         work->n_items, work->n_partial_rows, work->items_capacity,
+                         work->partial_rows_capacity);
+    placement_finish(&prefill, 0, n_heads);
+    placement_finish(&decode, work->n_prefill_items, n_heads);
+    context.emit = 1;
+    build_all(&context, &prefill, &decode, &scratch_rows);
+    return RAPT_OK;
+}
