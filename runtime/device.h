@@ -6,6 +6,36 @@
 
 #include <volk.h> /* for struct VolkDeviceTable only; compiled with VK_NO_PROTOTYPES */
 
+#include "loader.h"
+
+/* Functions of device level the library calls, by name as VolkDeviceTable has them. */
+#define RAPT_DEVICE_FUNCTIONS(FUNCTION)                                                            \
+    FUNCTION(vkDestroyDevice)                                                                      \
+    FUNCTION(vkGetDeviceQueue)                                                                     \
+    FUNCTION(vkCreateShaderModule)                                                                 \
+    FUNCTION(vkDestroyShaderModule)                                                                \
+    FUNCTION(vkCreateDescriptorSetLayout)                                                          \
+    FUNCTION(vkDestroyDescriptorSetLayout)                                                         \
+    FUNCTION(vkCreatePipelineLayout)                                                               \
+    FUNCTION(vkDestroyPipelineLayout)                                                              \
+    FUNCTION(vkCreateComputePipelines)                                                             \
+    FUNCTION(vkDestroyPipeline)                                                                    \
+    FUNCTION(vkCreatePipelineCache)                                                                \
+    FUNCTION(vkDestroyPipelineCache)                                                               \
+    FUNCTION(vkGetPipelineCacheData)                                                               \
+    FUNCTION(vkCreateDescriptorPool)                                                               \
+    FUNCTION(vkDestroyDescriptorPool)                                                              \
+    FUNCTION(vkAllocateDescriptorSets)                                                             \
+    FUNCTION(vkUpdateDescriptorSets)                                                               \
+    FUNCTION(vkCmdBindPipeline)                                                                    \
+    FUNCTION(vkCmdBindDescriptorSets)                                                              \
+    FUNCTION(vkCmdPushConstants)                                                                   \
+    FUNCTION(vkCmdDispatch)                                                                        \
+    FUNCTION(vkCmdPipelineBarrier)                                                                 \
+    FUNCTION(vkCmdFillBuffer)
+/* Those of optional features, vkCmdPushDescriptorSetKHR and vkGetBufferDeviceAddress, are there
+ * exactly when caps.features has the feature. */
+
 struct rapt_device {
     rapt_caps caps;
     const rapt_allocator *allocator; /* points at allocator_copy, or NULL */
@@ -22,8 +52,8 @@ struct rapt_device {
     int owned; /* instance and device are ours to destroy */
     int debug_utils;
     int validation;
-    void *loader; /* platform handle of the Vulkan loader, NULL if the caller brought it */
-    VkDebugUtilsMessengerEXT messenger;
+    struct rapt_instance loader; /* the loader and what it knows of the instance above */
+    struct rapt_validation_sink sink;
     uint32_t n_validation_messages; /* atomic access */
 
     struct VolkDeviceTable vk; /* the functions the library uses; others stay NULL */
@@ -33,9 +63,15 @@ struct rapt_device {
     VkPipelineCache pipeline_cache;
 };
 
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
 void rapt_device_log(const rapt_device *device, rapt_log_level level, const char *format, ...);
 /* Names an object for RenderDoc and validation; no-op without debug_utils. */
 void rapt_device_name(rapt_device *device, VkObjectType type, uint64_t handle, const char *name);
+/* A label around commands, for RenderDoc and validation; no-op without debug_utils. */
+void rapt_device_begin_label(rapt_device *device, VkCommandBuffer commands, const char *name);
+void rapt_device_end_label(rapt_device *device, VkCommandBuffer commands);
 /* rapt_status of a VkResult, with the last error set to "what: VK_ERROR_...". */
 rapt_status rapt_device_result(VkResult result, const char *what);
 

@@ -41,6 +41,11 @@ struct rapt_bindings {
     rapt_buffer fallback;
 };
 
+/* Whether rapt_pipeline_dispatch could bind these: UNSUPPORTED names a buffer whose range exceeds
+ * maxStorageBufferRange. To be asked before anything is recorded. */
+rapt_status rapt_bindings_check(const rapt_device *device, const struct rapt_pipeline *pipeline,
+                                const struct rapt_bindings *bindings);
+
 /* Binds pipeline and buffers, pushes constants, dispatches n_groups as a folded 2-D grid. `sets` may
  * be NULL when the pipeline uses push descriptors. */
 rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pipeline,

@@ -96,13 +96,20 @@ typedef struct rapt_caps {
     uint64_t device_memory;        /* largest device-local heap */
     int portability_subset;        /* VK_KHR_portability_subset device (MoltenVK) */
 
-    /* cooperative-matrix shapes the device enumerates (KHR), at most 32 */
+    /* cooperative-matrix shapes the device enumerates (KHR, subgroup scope, not saturating), the
+     * first 32 */
     uint32_t n_coopmat_shapes;
     struct {
         uint16_t m, n, k;
-        uint8_t a, b, c, r; /* VkComponentTypeKHR */
+        uint8_t a, b, c, r; /* VkComponentTypeKHR below 64, else RAPT_COMPONENT_* */
     } coopmat_shapes[32];
 } rapt_caps;
+
+/* Component types whose VkComponentTypeKHR does not fit a byte. */
+#define RAPT_COMPONENT_BF16 64
+#define RAPT_COMPONENT_FP8_E4M3 65
+#define RAPT_COMPONENT_FP8_E5M2 66
+#define RAPT_COMPONENT_OTHER 255
 
 /* -------------------------------------------------------------------------------- requirements */
 
