@@ -4,11 +4,19 @@
 
 #include <rapt/common.h>
 
+/* Lets the compiler check a format string. MinGW's own idea of printf has no %zu; the build asks for
+ * the C11 one. */
+#if defined(__MINGW32__) && !defined(__clang__)
+#define RAPT_PRINTF(format_at, args_at) __attribute__((format(gnu_printf, format_at, args_at)))
+#elif defined(__GNUC__)
+#define RAPT_PRINTF(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
+#else
+#define RAPT_PRINTF(format_at, args_at)
+#endif
+
 /* Sets this thread's last error to the formatted line and returns `status`, so that a check reads
  * `return rapt_fail(RAPT_ERROR_SHAPE, "k.head_dim is %u, ...", ...)`. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
+RAPT_PRINTF(2, 3)
 rapt_status rapt_fail(rapt_status status, const char *format, ...);
 
 /* Host memory through the caller's callbacks; allocator NULL = malloc/free. Zeroed. NULL on failure

@@ -6,6 +6,7 @@
 
 #include <volk.h> /* for struct VolkDeviceTable only; compiled with VK_NO_PROTOTYPES */
 
+#include "error.h"
 #include "loader.h"
 
 /* Functions of device level the library calls, by name as VolkDeviceTable has them. */
@@ -63,9 +64,7 @@ struct rapt_device {
     VkPipelineCache pipeline_cache;
 };
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
+RAPT_PRINTF(3, 4)
 void rapt_device_log(const rapt_device *device, rapt_log_level level, const char *format, ...);
 /* Names an object for RenderDoc and validation; no-op without debug_utils. */
 void rapt_device_name(rapt_device *device, VkObjectType type, uint64_t handle, const char *name);

@@ -6,6 +6,7 @@
 
 #include <rapt/attention.h>
 
+#include "error.h"
 #include "vk_newer.h"
 
 #define RAPT_INSTANCE_FUNCTIONS(FUNCTION)                                                          \
@@ -55,9 +56,7 @@ rapt_status rapt_instance_devices(const struct rapt_instance *instance,
                                   const rapt_allocator *allocator, VkPhysicalDevice **out_devices,
                                   uint32_t *out_n);
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
+RAPT_PRINTF(3, 4)
 void rapt_log_line(const rapt_log *log, rapt_log_level level, const char *format, ...);
 
 #endif
