@@ -4,7 +4,7 @@
 
 /* The lengths and tables of a batch, checked once for every door they come in by (problem, step). */
 
-#include <rapt/attention.h>
+#include <rapt/common.h>
 #include <rapt/mask.h>
 
 struct rapt_batch {

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The float64 reference: the formula of attention.h, row by row, with a running maximum. */
+#include "convert.h"
+#include "error.h"
+#include "threads.h"
+#include "view.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define KEY_BLOCK 256
+#define ROW_BLOCK 32 /* packed rows of one KV head that share each block of converted keys */
+
+/* The dot product decides the time; let the compiler make versions for wider vectors. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__) &&   \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#else
+#define WIDE
+#endif
+
+struct run {
+    const struct view *view;
+    const rapt_allocator *allocator;
+    uint64_t row_first, row_step;
+    const rapt_result *result;
+    double *out64, *lse64, *max_logit64;
+    uint32_t *task_seq; /* tasks [task_first[b], task_first[b+1]) are sequence b's */
+    atomic_int failed;
+};
+
+struct row {
+    uint32_t token, head, begin, end; /* keys it sees */
+    int64_t pos;
+    double m, l;
+};
+
+/* Scratch of one task. */
+struct scratch {
+    float q[ROW_BLOCK][576];
+    double o[ROW_BLOCK][576];
+    float k[KEY_BLOCK][576], v[KEY_BLOCK][576];
+    double s[KEY_BLOCK];
+    struct row rows[ROW_BLOCK];
+};
+
+WIDE static void dots(const float *q, const float (*k)[576], uint32_t n_keys, uint32_t dim,
+                      double *out_s) {
+    for (uint32_t j = 0; j < n_keys; j++) {
+        double sums[8] = {0};
+        for (uint32_t d = 0; d < dim; d += 8)
+            for (uint32_t c = 0; c < 8; c++)
+                sums[c] += (double)q[d + c] * (double)k[j][d + c];
+        out_s[j] = ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+                   ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+    }
+}
+
+WIDE static void add_scaled(double *o, double weight, const float *v, uint32_t dim) {
+    for (uint32_t d = 0; d < dim; d++)
+        o[d] += weight * (double)v[d];
+}
+
+WIDE static void scale_by(double *o, double factor, uint32_t dim) {
+    for (uint32_t d = 0; d < dim; d++)
+        o[d] *= factor;
+}
+
+static double logit(const struct view *view, uint32_t b, const struct row *row, uint32_t j,
+                    double dot) {
+    const rapt_problem *p = &view->problem;
+    double s = view->scale * dot;
+    if (p->softcap > 0)
+        s = p->softcap * tanh(s / p->softcap);
+    if (p->slopes) {
+        int64_t key_pos = (int64_t)rapt_batch_kv_pos0(&view->batch, b) + j;
+        s += (double)p->slopes[row->head] * (double)(key_pos - row->pos);
+    }
+    if (p->bias.data)
+        s += (double)view_bias(view, b, row->head, row->token, j);
+    return s;
+}
+
+/* Takes keys [first, first + n) into a row; begin..end of the row are respected by the caller. */
+static void row_update(const struct view *view, uint32_t b, struct scratch *scratch, uint32_t r,
+                       uint32_t first, uint32_t begin, uint32_t end) {
+    const rapt_problem *p = &view->problem;
+    struct row *row = &scratch->rows[r];
+    double *s = scratch->s, *o = scratch->o[r], block_max = -INFINITY;
+    uint32_t n = end - begin, at = begin - first;
+    dots(scratch->q[r], (const float(*)[576])scratch->k + at, n, p->head_dim, s);
+    for (uint32_t j = 0; j < n; j++) {
+        s[j] = logit(view, b, row, begin + j, s[j]);
+        if (s[j] > block_max || isnan(s[j]))
+            block_max = s[j];
+    }
+    if (block_max == -INFINITY)
+        return;
+    if (!(block_max <= row->m)) {
+        double factor = exp(row->m - block_max); /* 0 while nothing was seen */
+        scale_by(o, factor, p->head_dim_v);
+        row->l *= factor;
+        row->m = block_max;
+    }
+    for (uint32_t j = 0; j < n; j++) {
+        if (s[j] == -INFINITY)
+            continue;
+        double weight = exp(s[j] - row->m);
+        row->l += weight;
+        add_scaled(o, weight, scratch->v[at + j], p->head_dim_v);
+    }
+}
+
+/* Joins the sink, or the caller's fixed maximum, and writes the row's results. */
+static void row_finish(const struct run *run, uint32_t b, struct scratch *scratch, uint32_t r) {
+    const rapt_problem *p = &run->view->problem;
+    struct row *row = &scratch->rows[r];
+    double *o = scratch->o[r], m = row->m, l = row->l;
+    double sink = p->sinks ? (double)p->sinks[row->head] : -INFINITY;
+    if (p->use_max_logit_const)
+        m = p->max_logit_const;
+    else if (sink > m)
+        m = sink;
+    double factor = row->m == -INFINITY ? 0 : exp(row->m - m);
+    l = l * factor + (sink == -INFINITY ? 0 : exp(sink - m));
+    double divisor = p->unnormalised ? 1 : l;
+    double lse = l == 0 ? -INFINITY : m + log(l);
+
+    uint64_t at = ((uint64_t)p->cu_q[b] + row->token) * p->n_q_heads + row->head;
+    for (uint32_t d = 0; d < p->head_dim_v; d++) {
+        double value = row->m == -INFINITY || divisor == 0 ? 0 : o[d] * factor / divisor;
+        if (run->out64)
+            run->out64[at * p->head_dim_v + d] = value;
+        if (run->result && run->result->out)
+            run->result->out[at * p->head_dim_v + d] = rapt_round_to(p->out_type, (float)value);
+    }
+    if (run->lse64)
+        run->lse64[at] = lse;
+    if (run->max_logit64)
+        run->max_logit64[at] = row->m;
+    if (run->result && run->result->lse)
+        run->result->lse[at] = (float)lse;
+    if (run->result && run->result->max_logit)
+        run->result->max_logit[at] = (float)row->m;
+}
+
+static int row_wanted(const struct run *run, uint64_t at) {
+    return at >= run->row_first && (at - run->row_first) % run->row_step == 0;
+}
+
+/* Picks the wanted rows among packed rows [first, last) and loads their queries. */
+static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head, uint32_t first,
+                            uint32_t last, struct scratch *scratch) {
+    const struct view *view = run->view;
+    const rapt_problem *p = &view->problem;
+    uint32_t n = 0;
+    for (uint32_t packed = first; packed < last; packed++) {
+        struct row row = {.token = packed / view->group, .m = -INFINITY};
+        row.head = kv_head * view->group + packed % view->group;
+        if (!row_wanted(run, ((uint64_t)p->cu_q[b] + row.token) * p->n_q_heads + row.head))
+            continue;
+        row.pos = rapt_batch_q_pos(&view->batch, b, row.token);
+        view_key_range(view, b, row.token, &row.begin, &row.end);
+        view_load_row(&p->q, p->q_type, view_q_index(view, b, row.token, row.head), p->head_dim,
+                      scratch->q[n]);
+        memset(scratch->o[n], 0, sizeof scratch->o[n]);
+        scratch->rows[n++] = row;
+    }
+    return n;
+}
+
+static void attend_rows(const struct run *run, uint32_t b, uint32_t kv_head, uint32_t n_rows,
+                        struct scratch *scratch) {
+    const struct view *view = run->view;
+    const rapt_problem *p = &view->problem;
+    uint32_t begin = UINT32_MAX, end = 0;
+    for (uint32_t r = 0; r < n_rows; r++) {
+        const struct row *row = &scratch->rows[r];
+        if (row->begin < row->end) {
+            begin = row->begin < begin ? row->begin : begin;
+            end = row->end > end ? row->end : end;
+        }
+    }
+    for (uint32_t first = begin; first < end; first += KEY_BLOCK) {
+        uint32_t stop = end - first < KEY_BLOCK ? end : first + KEY_BLOCK;
+        for (uint32_t j = first; j < stop; j++) {
+            view_load_row(&p->k, p->kv_type, view_kv_index(view, &p->k.layout, b, j, kv_head),
+                          p->head_dim, scratch->k[j - first]);
+            view_load_row(&p->v, p->kv_type, view_kv_index(view, &p->v.layout, b, j, kv_head),
+                          p->head_dim_v, scratch->v[j - first]);
+        }
+        for (uint32_t r = 0; r < n_rows; r++) {
+            const struct row *row = &scratch->rows[r];
+            uint32_t from = row->begin > first ? row->begin : first;
+            uint32_t to = row->end < stop ? row->end : stop;
+            if (from < to)
+                row_update(view, b, scratch, r, first, from, to);
+        }
+    }
+    for (uint32_t r = 0; r < n_rows; r++)
+        row_finish(run, b, scratch, r);
+}
+
+static uint32_t tasks_of(const struct view *view, uint32_t b) {
+    uint64_t packed = (uint64_t)rapt_batch_q_len(&view->batch, b) * view->group;
+    return (uint32_t)((packed + ROW_BLOCK - 1) / ROW_BLOCK) * view->problem.n_kv_heads;
+}
+
+static void work(void *user, uint32_t task) {
+    struct run *run = user;
+    const struct view *view = run->view;
+    uint32_t low = 0, high = view->problem.n_seqs; /* the sequence whose span holds the task */
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (run->task_seq[middle] <= task)
+            low = middle;
+        else
+            high = middle;
+    }
+    uint32_t b = low, local = task - run->task_seq[b];
+    uint32_t kv_head = local % view->problem.n_kv_heads;
+    uint32_t first = local / view->problem.n_kv_heads * ROW_BLOCK;
+    uint32_t packed = rapt_batch_q_len(&view->batch, b) * view->group;
+    struct scratch *scratch = rapt_alloc(run->allocator, 1, sizeof *scratch);
+    if (!scratch) {
+        atomic_store(&run->failed, 1);
+        return;
+    }
+    uint32_t last = packed - first < ROW_BLOCK ? packed : first + ROW_BLOCK;
+    uint32_t n_rows = gather_rows(run, b, kv_head, first, last, scratch);
+    if (n_rows > 0)
+        attend_rows(run, b, kv_head, n_rows, scratch);
+    rapt_free(run->allocator, scratch);
+}
+
+/* max_logit over each sequence's rows. */
+static void reduce_max(const struct view *view, const double *max_logit64, float *out_reduced) {
+    const rapt_problem *p = &view->problem;
+    for (uint32_t b = 0; b < p->n_seqs; b++)
+        for (uint32_t h = 0; h < p->n_q_heads; h++) {
+            double most = -INFINITY;
+            for (int32_t i = p->cu_q[b]; i < p->cu_q[b + 1]; i++)
+                most = fmax(most, max_logit64[(uint64_t)i * p->n_q_heads + h]);
+            out_reduced[(uint64_t)b * p->n_q_heads + h] = (float)most;
+        }
+}
+
+static rapt_status run_all(struct run *run, uint32_t n_threads) {
+    const struct view *view = run->view;
+    uint32_t n_seqs = view->problem.n_seqs;
+    run->task_seq = rapt_alloc(run->allocator, (size_t)n_seqs + 1, sizeof *run->task_seq);
+    if (!run->task_seq)
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the reference's task list");
+    for (uint32_t b = 0; b < n_seqs; b++)
+        run->task_seq[b + 1] = run->task_seq[b] + tasks_of(view, b);
+    rapt_parallel(n_threads ? n_threads : 1, run->task_seq[n_seqs], work, run);
+    rapt_free(run->allocator, run->task_seq);
+    if (atomic_load(&run->failed))
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the reference's scratch");
+    return RAPT_OK;
+}
+
+rapt_status rapt_reference_attention(const rapt_problem *problem,
+                                     const rapt_reference_params *params,
+                                     const rapt_result *out_result, double *out64, double *lse64,
+                                     double *max_logit64) {
+    struct view view;
+    rapt_status status = view_open(problem, &view);
+    rapt_reference_params own = {.struct_size = sizeof own};
+    rapt_result result = {.struct_size = sizeof result};
+    if (status == RAPT_OK && params)
+        status = rapt_params_read("rapt_reference_params", params, &own, sizeof own);
+    if (status == RAPT_OK && out_result)
+        status = rapt_params_read("rapt_result", out_result, &result, sizeof result);
+    if (status != RAPT_OK)
+        return status;
+    struct run run = {.view = &view, .allocator = own.allocator, .row_first = own.row_first,
+                      .row_step = own.row_step ? own.row_step : 1, .result = &result,
+                      .out64 = out64, .lse64 = lse64, .max_logit64 = max_logit64};
+    double *own_max = NULL;
+    if (result.max_logit_reduced && !max_logit64) {
+        size_t n_rows = (size_t)view.total_q * view.problem.n_q_heads;
+        own_max = run.max_logit64 = rapt_alloc(own.allocator, n_rows, sizeof *own_max);
+        if (!own_max)
+            return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %zu maxima", n_rows);
+    }
+    status = run_all(&run, own.n_threads);
+    if (status == RAPT_OK && result.max_logit_reduced)
+        reduce_max(&view, run.max_logit64, result.max_logit_reduced);
+    rapt_free(own.allocator, own_max);
+    return status;
+}
