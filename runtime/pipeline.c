@@ -383,7 +383,8 @@ static uint32_t fill_writes(const struct rapt_pipeline *pipeline,
 
 static void bind_descriptors(rapt_device *device, struct rapt_pipeline *pipeline,
                              struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
-                             VkCommandBuffer commands, const struct rapt_bindings *bindings)
+                             VkCommandBuffer commands, const struct rapt_bindings *bindings,
+                             int again)
 {
     VkDescriptorBufferInfo infos[RAPT_N_BINDINGS];
     VkWriteDescriptorSet writes[RAPT_N_BINDINGS];
@@ -393,18 +394,22 @@ static void bind_descriptors(rapt_device *device, struct rapt_pipeline *pipeline
                                              pipeline->layout, 0, n, writes);
         return;
     }
-    uint32_t used = sets->n_used[(size_t)slot * sets->n_pipelines + pipeline_index]++;
-    VkDescriptorSet set = sets->sets[set_index(sets, slot, pipeline_index) + used];
-    uint32_t n = fill_writes(pipeline, bindings, set, infos, writes);
-    device->vk.vkUpdateDescriptorSets(device->device, n, writes, 0, NULL);
+    uint32_t *n_used = &sets->n_used[(size_t)slot * sets->n_pipelines + pipeline_index];
+    VkDescriptorSet set =
+        sets->sets[set_index(sets, slot, pipeline_index) + *n_used - (again ? 1 : 0)];
+    if (!again) {
+        uint32_t n = fill_writes(pipeline, bindings, set, infos, writes);
+        device->vk.vkUpdateDescriptorSets(device->device, n, writes, 0, NULL);
+        ++*n_used;
+    }
     device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->layout,
                                        0, 1, &set, 0, NULL);
 }
 
-rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
-                                   struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
-                                   VkCommandBuffer commands, const struct rapt_bindings *bindings,
-                                   const struct rapt_push *push, uint32_t n_groups)
+static rapt_status dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
+                            struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
+                            VkCommandBuffer commands, const struct rapt_bindings *bindings,
+                            const struct rapt_push *push, uint32_t n_groups, int again)
 {
     if (n_groups == 0)
         return RAPT_OK;
@@ -420,7 +425,7 @@ rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pi
         if (!sets || !sets->sets)
             return rapt_fail(RAPT_ERROR_INTERNAL, "%s needs descriptor sets and none were made",
                              rapt_kernel_name(pipeline->kernel));
-        if (rapt_sets_left(sets, slot, pipeline_index) == 0)
+        if (!again && rapt_sets_left(sets, slot, pipeline_index) == 0)
             return rapt_fail(RAPT_ERROR_CAPACITY,
                              "the %u descriptor sets of this step are used up: raise "
                              "max_records_per_step",
@@ -428,9 +433,29 @@ rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pi
     }
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->pipeline);
     if (pipeline->bindings)
-        bind_descriptors(device, pipeline, sets, slot, pipeline_index, commands, bindings);
+        bind_descriptors(device, pipeline, sets, slot, pipeline_index, commands, bindings,
+                         again);
     device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                   RAPT_PUSH_BYTES, push);
     device->vk.vkCmdDispatch(commands, x, y, 1);
     return RAPT_OK;
+}
+
+rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
+                                   struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
+                                   VkCommandBuffer commands, const struct rapt_bindings *bindings,
+                                   const struct rapt_push *push, uint32_t n_groups)
+{
+    return dispatch(device, pipeline, sets, slot, pipeline_index, commands, bindings, push,
+                    n_groups, 0);
+}
+
+rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeline *pipeline,
+                                         struct rapt_sets *sets, uint32_t slot,
+                                         uint32_t pipeline_index, VkCommandBuffer commands,
+                                         const struct rapt_bindings *bindings,
+                                         const struct rapt_push *push, uint32_t n_groups)
+{
+    return dispatch(device, pipeline, sets, slot, pipeline_index, commands, bindings, push,
+                    n_groups, 1);
 }

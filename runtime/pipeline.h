@@ -52,6 +52,12 @@ rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pi
                                    struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
                                    VkCommandBuffer commands, const struct rapt_bindings *bindings,
                                    const struct rapt_push *push, uint32_t n_groups);
+/* The same with the buffers of the pipeline's last dispatch in this slot: takes no further set. */
+rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeline *pipeline,
+                                         struct rapt_sets *sets, uint32_t slot,
+                                         uint32_t pipeline_index, VkCommandBuffer commands,
+                                         const struct rapt_bindings *bindings,
+                                         const struct rapt_push *push, uint32_t n_groups);
 /* How many sets rapt_pipeline_dispatch could still take; UINT32_MAX with push descriptors. */
 uint32_t rapt_sets_left(const struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index);
 

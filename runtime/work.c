@@ -9,14 +9,17 @@
 
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------ key ranges */
+/* ------------------------------------------------------------------------------------ key ranges
+ */
 
-static int64_t floor_div(int64_t a, int64_t b) {
+static int64_t floor_div(int64_t a, int64_t b)
+{
     return a / b - (a % b < 0);
 }
 
 /* First and last position a query at P may see, before clipping. Both rise with P. */
-static int64_t lowest(const struct rapt_mask_closed *mask, int64_t P) {
+static int64_t lowest(const struct rapt_mask_closed *mask, int64_t P)
+{
     int64_t lo = mask->left >= RAPT_UNBOUNDED ? INT64_MIN : P - mask->left;
     if (mask->chunk > 0) {
         int64_t c = floor_div(P, mask->chunk) * mask->chunk;
@@ -25,7 +28,8 @@ static int64_t lowest(const struct rapt_mask_closed *mask, int64_t P) {
     return lo;
 }
 
-static int64_t highest(const struct rapt_mask_closed *mask, int64_t P) {
+static int64_t highest(const struct rapt_mask_closed *mask, int64_t P)
+{
     int64_t hi = mask->right >= RAPT_UNBOUNDED ? INT64_MAX : P + mask->right;
     if (mask->chunk > 0) {
         int64_t last = (floor_div(P, mask->chunk) + 1) * mask->chunk - 1;
@@ -35,7 +39,8 @@ static int64_t highest(const struct rapt_mask_closed *mask, int64_t P) {
 }
 
 /* Positions [lo, hi] as keys of a sequence. */
-static struct work_range clip(int64_t lo, int64_t hi, int32_t kv_pos0, uint32_t kv_limit) {
+static struct work_range clip(int64_t lo, int64_t hi, int32_t kv_pos0, uint32_t kv_limit)
+{
     struct work_range range = {0, 0};
     int64_t begin = lo == INT64_MIN ? 0 : lo - kv_pos0;
     int64_t end = hi == INT64_MAX ? (int64_t)kv_limit : hi - kv_pos0 + 1;
@@ -51,12 +56,12 @@ static struct work_range clip(int64_t lo, int64_t hi, int32_t kv_pos0, uint32_t 
 }
 
 static struct work_range token_range(const struct rapt_mask_closed *mask,
-                                     const struct work_seq *seq, uint32_t first, uint32_t last) {
+                                     const struct work_seq *seq, uint32_t first, uint32_t last)
+{
     if (!seq->q_pos) {
         /* consecutive positions: their intervals touch, so the hull is the union */
         int64_t P = (int64_t)seq->q_pos0;
-        return clip(lowest(mask, P + first), highest(mask, P + last), seq->kv_pos0,
-                    seq->kv_limit);
+        return clip(lowest(mask, P + first), highest(mask, P + last), seq->kv_pos0, seq->kv_limit);
     }
     struct work_range all = {0, 0};
     for (uint32_t i = first; i <= last; i++) {
@@ -76,7 +81,8 @@ static struct work_range token_range(const struct rapt_mask_closed *mask,
 }
 
 uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
-                            uint32_t b) {
+                            uint32_t b)
+{
     int64_t keys = rapt_batch_kv_len(batch, b);
     int64_t kv_pos0 = rapt_batch_kv_pos0(batch, b);
     if (mask->limit < RAPT_UNBOUNDED && mask->limit - kv_pos0 < keys)
@@ -87,7 +93,8 @@ uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_ma
 }
 
 static void seq_positions(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
-                          uint32_t b, struct work_seq *seq) {
+                          uint32_t b, struct work_seq *seq)
+{
     seq->b = b;
     seq->kv_limit = rapt_work_kv_limit(batch, mask, b);
     seq->kv_pos0 = rapt_batch_kv_pos0(batch, b);
@@ -97,7 +104,8 @@ static void seq_positions(const struct rapt_batch *batch, const struct rapt_mask
 
 void rapt_work_key_range(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
                          uint32_t b, uint32_t token_first, uint32_t n_tokens, uint32_t *out_begin,
-                         uint32_t *out_end) {
+                         uint32_t *out_end)
+{
     struct work_seq seq = {0};
     struct work_range range = {0, 0};
     seq_positions(batch, mask, b, &seq);
@@ -107,37 +115,41 @@ void rapt_work_key_range(const struct rapt_batch *batch, const struct rapt_mask_
     *out_end = range.end;
 }
 
-int work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq) {
+int work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq)
+{
     const struct rapt_selection *selection = context->params->selection;
     uint32_t q_len = rapt_batch_q_len(context->batch, b);
     if (q_len == 0)
         return 0;
     out_seq->n_rows = q_len * context->params->group;
     /* from the sequence alone, never from the batch: fixed_split promises equal bits */
-    out_seq->decode =
-        selection->decode.kernel >= 0 &&
-        (out_seq->n_rows <= selection->decode_rows || selection->prefill.kernel < 0);
+    out_seq->decode = selection->decode.kernel >= 0 &&
+                      (out_seq->n_rows <= selection->decode_rows || selection->prefill.kernel < 0);
     out_seq->tile_rows = out_seq->decode ? selection->decode.rows : selection->prefill.rows;
     out_seq->n_tiles = work_ceil_div(out_seq->n_rows, out_seq->tile_rows);
     seq_positions(context->batch, &context->mask, b, out_seq);
     return 1;
 }
 
-uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile) {
+uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile)
+{
     return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
 }
 
 struct work_range work_tile_range(const struct work_context *context, const struct work_seq *seq,
-                                  uint32_t tile) {
+                                  uint32_t tile)
+{
     uint32_t row = tile * seq->tile_rows;
     uint32_t last = row + work_tile_rows(seq, tile) - 1;
     return token_range(&context->mask, seq, row / context->params->group,
                        last / context->params->group);
 }
 
-/* ---------------------------------------------------------------------------------------- chunks */
+/* ---------------------------------------------------------------------------------------- chunks
+ */
 
-static uint32_t log2_floor(uint32_t x) {
+static uint32_t log2_floor(uint32_t x)
+{
 #if defined(__GNUC__)
     return 31u - (uint32_t)__builtin_clz(x);
 #else
@@ -148,20 +160,23 @@ static uint32_t log2_floor(uint32_t x) {
 #endif
 }
 
-uint32_t work_bucket(uint32_t length) {
+uint32_t work_bucket(uint32_t length)
+{
     if (length < 16)
         return length;
     uint32_t e = log2_floor(length);
     return (e - 3) * 16 + ((length >> (e - 4)) & 15);
 }
 
-void work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n) {
+void work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n)
+{
     uint32_t i = work_bucket(length);
     histogram->n[i] += n;
     histogram->longest[i] = work_max(histogram->longest[i], length);
 }
 
-static uint64_t count_items(const struct work_histogram *histogram, uint32_t chunk) {
+static uint64_t count_items(const struct work_histogram *histogram, uint32_t chunk)
+{
     uint64_t n = 0;
     for (uint32_t i = 0; i < WORK_N_BUCKETS; i++)
         if (histogram->n[i])
@@ -169,8 +184,8 @@ static uint64_t count_items(const struct work_histogram *histogram, uint32_t chu
     return n;
 }
 
-uint32_t work_choose_chunk(const struct work_histogram *histogram, uint32_t target,
-                           uint32_t block) {
+uint32_t work_choose_chunk(const struct work_histogram *histogram, uint32_t target, uint32_t block)
+{
     uint64_t n_items = 0, n_keys = 0;
     uint32_t longest = 0;
     for (uint32_t i = 0; i < WORK_N_BUCKETS; i++) {
@@ -197,15 +212,16 @@ uint32_t work_choose_chunk(const struct work_histogram *histogram, uint32_t targ
     return lo > UINT32_MAX / block ? UINT32_MAX : lo * block;
 }
 
-/* ---------------------------------------------------------------------------- direct work (no stages) */
+/* ---------------------------------------------------------------------------- direct work (no
+ * stages) */
 
 /* How a tile's range is cut: cells [origin + i * size, ...) for i in [0, n). */
 struct cut {
     uint32_t origin, size, n;
 };
 
-static struct cut cut_range(const struct work_context *context, struct work_range range,
-                            int decode) {
+static struct cut cut_range(const struct work_context *context, struct work_range range, int decode)
+{
     const struct rapt_work_params *params = context->params;
     const struct rapt_selection *selection = params->selection;
     uint32_t block = decode ? selection->decode.block_kv : selection->prefill.block_kv;
@@ -235,7 +251,8 @@ static struct cut cut_range(const struct work_context *context, struct work_rang
     return cut;
 }
 
-static struct work_range cut_part(struct cut cut, struct work_range range, uint32_t part) {
+static struct work_range cut_part(struct cut cut, struct work_range range, uint32_t part)
+{
     struct work_range out = range;
     if (cut.n > 1) {
         out.begin = work_max(range.begin, cut.origin + part * cut.size);
@@ -254,7 +271,8 @@ struct placement {
 };
 
 static void place_tile(struct work_context *context, const struct work_seq *seq, uint32_t tile,
-                       struct placement *placement) {
+                       struct placement *placement)
+{
     struct rapt_work *work = context->work;
     uint32_t n_heads = context->params->n_kv_heads;
     struct work_range range = work_tile_range(context, seq, tile);
@@ -295,7 +313,8 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     work->n_partial_rows += cut.n * n_heads * n_rows;
 }
 
-static void place_class(struct work_context *context, int decode, struct placement *placement) {
+static void place_class(struct work_context *context, int decode, struct placement *placement)
+{
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
         if (!work_seq_read(context, b, &seq) || seq.decode != decode)
@@ -305,7 +324,8 @@ static void place_class(struct work_context *context, int decode, struct placeme
     }
 }
 
-static void placement_finish(struct placement *placement, uint32_t first, uint32_t n_heads) {
+static void placement_finish(struct placement *placement, uint32_t first, uint32_t n_heads)
+{
     for (uint32_t i = WORK_N_BUCKETS; i-- > 0;) {
         placement->n[i] = placement->taken[i];
         placement->taken[i] = 0;
@@ -314,12 +334,12 @@ static void placement_finish(struct placement *placement, uint32_t first, uint32
     }
 }
 
-static void choose_chunks(struct work_context *context) {
+static void choose_chunks(struct work_context *context)
+{
     const struct rapt_work_params *params = context->params;
     const struct rapt_selection *selection = params->selection;
     for (int decode = 0; decode < 2; decode++) {
-        const struct rapt_kernel_choice *kernel =
-            decode ? &selection->decode : &selection->prefill;
+        const struct rapt_kernel_choice *kernel = decode ? &selection->decode : &selection->prefill;
         context->chunk[decode] = UINT32_MAX;
         if (kernel->kernel < 0 || params->fixed_split || params->n_splits)
             continue;
@@ -346,9 +366,11 @@ static void choose_chunks(struct work_context *context) {
     }
 }
 
-/* ----------------------------------------------------------------------------------------- build */
+/* ----------------------------------------------------------------------------------------- build
+ */
 
-static void add_round(struct work_context *context, uint32_t item_first, uint32_t decode) {
+static void add_round(struct work_context *context, uint32_t item_first, uint32_t decode)
+{
     struct rapt_work *work = context->work;
     if (work->n_items == item_first)
         return;
@@ -363,7 +385,8 @@ static void add_round(struct work_context *context, uint32_t item_first, uint32_
 }
 
 static void build_all(struct work_context *context, struct placement *prefill,
-                      struct placement *decode, uint32_t *scratch_rows) {
+                      struct placement *decode, uint32_t *scratch_rows)
+{
     struct rapt_work *work = context->work;
     work->n_items = work->n_merges = work->n_stages = work->n_rounds = 0;
     work->n_partial_rows = 0;
@@ -380,7 +403,8 @@ static void build_all(struct work_context *context, struct placement *prefill,
 }
 
 rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,
-                            struct rapt_work *work) {
+                            struct rapt_work *work)
+{
     struct work_context context = {.params = params, .batch = batch, .work = work};
     struct placement prefill, decode;
     uint32_t scratch_rows = 0;

@@ -6,23 +6,28 @@
 
 #include "work_parts.h"
 
-static uint64_t min64(uint64_t a, uint64_t b) {
+static uint64_t min64(uint64_t a, uint64_t b)
+{
     return a < b ? a : b;
 }
 
-static uint64_t max64(uint64_t a, uint64_t b) {
+static uint64_t max64(uint64_t a, uint64_t b)
+{
     return a > b ? a : b;
 }
 
-static uint64_t ceil64(uint64_t a, uint64_t b) {
+static uint64_t ceil64(uint64_t a, uint64_t b)
+{
     return a / b + (a % b != 0);
 }
 
-static uint64_t times(uint64_t a, uint64_t b) {
+static uint64_t times(uint64_t a, uint64_t b)
+{
     return a && b > UINT64_MAX / 4 / a ? UINT64_MAX / 4 : a * b;
 }
 
-static uint32_t narrow(uint64_t x) {
+static uint32_t narrow(uint64_t x)
+{
     return x > UINT32_MAX ? UINT32_MAX : (uint32_t)x;
 }
 
@@ -37,7 +42,8 @@ struct shape {
 
 /* Tiles whose key ranges are cut one by one: decode, and prefill that reads K/V in place. */
 static void bound_direct(const struct rapt_work_params *params, const struct shape *shape,
-                         uint32_t block, struct bound *out) {
+                         uint32_t block, struct bound *out)
+{
     uint64_t n = times(shape->tiles, shape->heads);
     uint64_t most = params->selection->max_keys_per_item;
     uint64_t parts = ceil64(shape->max_kv, most);
@@ -67,14 +73,16 @@ static void bound_direct(const struct rapt_work_params *params, const struct sha
 }
 
 static void bound_staged(const struct rapt_work_params *params, const struct shape *shape,
-                         struct bound *out) {
+                         struct bound *out)
+{
     const struct rapt_selection *selection = params->selection;
     uint64_t n = times(shape->tiles, shape->heads), units = times(shape->n_seqs, shape->heads);
-    uint64_t parts = params->fixed_split ? ceil64(shape->max_kv, params->fixed_split)
-                                         : params->n_splits;
+    uint64_t parts =
+        params->fixed_split ? ceil64(shape->max_kv, params->fixed_split) : params->n_splits;
     int by_number = params->fixed_split || params->n_splits;
     uint64_t part_items = by_number ? times(n, max64(parts, 1)) : n + (n ? shape->target : 0);
-    uint64_t part_units = by_number ? times(units, max64(parts, 1)) : units + (n ? shape->target : 0);
+    uint64_t part_units =
+        by_number ? times(units, max64(parts, 1)) : units + (n ? shape->target : 0);
     out->items = part_items;
     out->merges = by_number ? n : min64(n, shape->target);
     out->partial_rows = by_number ? times(times(shape->rows, shape->heads), parts)
@@ -94,9 +102,8 @@ static void bound_staged(const struct rapt_work_params *params, const struct sha
         out->items = 2 * part_items + times(shape->heads, cuts);
         groups = 2 * part_units + times(units, ceil64(shape->max_kv, least) + 1);
         uint64_t tiles_of_one = shape->rows / shape->tile_rows + 1;
-        out->partial_rows += times(shape->tile_rows,
-                                   min64(times(tiles_of_one, shape->heads),
-                                         shape->target + tiles_of_one));
+        out->partial_rows += times(shape->tile_rows, min64(times(tiles_of_one, shape->heads),
+                                                           shape->target + tiles_of_one));
     }
     out->rounds = groups + 1;
     out->stages = min64(times(groups, WORK_STAGE_ENTRIES),
@@ -104,16 +111,16 @@ static void bound_staged(const struct rapt_work_params *params, const struct sha
 }
 
 void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
-                     uint32_t max_total_q, uint32_t max_kv_len,
-                     struct rapt_work_bounds *out_bounds) {
+                     uint32_t max_total_q, uint32_t max_kv_len, struct rapt_work_bounds *out_bounds)
+{
     const struct rapt_selection *selection = params->selection;
     int have_prefill = selection->prefill.kernel >= 0, have_decode = selection->decode.kernel >= 0;
     uint64_t rows = times(max_total_q, params->group);
     uint64_t n_seqs = work_min(max_batch, max_total_q);
     struct bound prefill = {0}, decode = {0};
     if (have_prefill) {
-        uint64_t n = have_decode ? min64(n_seqs, rows / ((uint64_t)selection->decode_rows + 1))
-                                 : n_seqs;
+        uint64_t n =
+            have_decode ? min64(n_seqs, rows / ((uint64_t)selection->decode_rows + 1)) : n_seqs;
         struct shape shape = {
             .heads = params->n_kv_heads,
             .rows = n ? rows : 0,

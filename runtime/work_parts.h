@@ -72,20 +72,25 @@ uint32_t work_staged_most(const struct rapt_selection *selection);
 #define WORK_STAGE_ENTRIES 16 /* most stage entries of one head's segment */
 #define WORK_STAGE_KEYS 256   /* least keys of such an entry, as long as there are that many */
 
-static inline uint32_t work_min(uint32_t a, uint32_t b) {
+static inline uint32_t work_min(uint32_t a, uint32_t b)
+{
     return a < b ? a : b;
 }
-static inline uint32_t work_max(uint32_t a, uint32_t b) {
+static inline uint32_t work_max(uint32_t a, uint32_t b)
+{
     return a > b ? a : b;
 }
-static inline uint32_t work_ceil_div(uint32_t a, uint32_t b) {
+static inline uint32_t work_ceil_div(uint32_t a, uint32_t b)
+{
     return a / b + (a % b != 0);
 }
 /* to a multiple; `down` of a value cannot overflow, `up` saturates at the largest multiple */
-static inline uint32_t work_align_down(uint32_t a, uint32_t multiple) {
+static inline uint32_t work_align_down(uint32_t a, uint32_t multiple)
+{
     return a - a % multiple;
 }
-static inline uint32_t work_align_up(uint32_t a, uint32_t multiple) {
+static inline uint32_t work_align_up(uint32_t a, uint32_t multiple)
+{
     uint32_t rest = a % multiple;
     if (rest == 0)
         return a;

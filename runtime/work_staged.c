@@ -33,7 +33,8 @@ struct group {
 };
 
 uint32_t work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
-                             uint32_t *out_heads) {
+                             uint32_t *out_heads)
+{
     const struct rapt_selection *selection = params->selection;
     /* Few tiles keep few threads busy: take several heads to a round, but not in crumbs. */
     uint32_t heads = work_min(params->n_kv_heads, work_ceil_div(selection->target_items, n_tiles));
@@ -43,13 +44,15 @@ uint32_t work_staged_segment(const struct rapt_work_params *params, uint32_t n_t
     return work_max(STAGE_ALIGN, work_align_down(most, STAGE_ALIGN));
 }
 
-uint32_t work_staged_most(const struct rapt_selection *selection) {
+uint32_t work_staged_most(const struct rapt_selection *selection)
+{
     uint32_t most = work_min(selection->stage_rows, selection->max_keys_per_item);
     return work_max(STAGE_ALIGN, work_align_down(most, STAGE_ALIGN));
 }
 
 /* Every key some row of the sequence may see, from a multiple of 8 on. */
-static struct span hull(const struct work_context *context, const struct work_seq *seq) {
+static struct span hull(const struct work_context *context, const struct work_seq *seq)
+{
     struct span all = {0, 0};
     for (uint32_t tile = 0; tile < seq->n_tiles; tile++) {
         struct work_range range = work_tile_range(context, seq, tile);
@@ -62,7 +65,8 @@ static struct span hull(const struct work_context *context, const struct work_se
     return all;
 }
 
-void work_staged_histogram(const struct work_context *context, struct work_histogram *histogram) {
+void work_staged_histogram(const struct work_context *context, struct work_histogram *histogram)
+{
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
         if (!work_seq_read(context, b, &seq) || seq.decode)
@@ -73,7 +77,8 @@ void work_staged_histogram(const struct work_context *context, struct work_histo
     }
 }
 
-static void close_round(struct stager *stager) {
+static void close_round(struct stager *stager)
+{
     struct rapt_work *work = stager->context->work;
     if (work->n_items > stager->item_first) {
         if (stager->context->emit)
@@ -91,11 +96,13 @@ static void close_round(struct stager *stager) {
 }
 
 /* Staged rows of a segment: whole groups of eight keys. */
-static uint32_t segment_rows(struct span segment) {
+static uint32_t segment_rows(struct span segment)
+{
     return work_align_up(segment.end - segment.begin, STAGE_ALIGN);
 }
 
-static void add_stages(struct stager *stager, uint32_t b, const struct group *group) {
+static void add_stages(struct stager *stager, uint32_t b, const struct group *group)
+{
     struct rapt_work *work = stager->context->work;
     uint32_t n_rows = segment_rows(group->segment);
     uint32_t n_entries = work_min(WORK_STAGE_ENTRIES, work_ceil_div(n_rows, WORK_STAGE_KEYS));
@@ -122,7 +129,8 @@ enum tile_kind { TILE_NONE, TILE_DIRECT, TILE_PART, TILE_STATE };
 /* The item of one tile in a group's segment, for the group's first head. */
 static enum tile_kind tile_item(const struct work_context *context, const struct work_seq *seq,
                                 uint32_t tile, const struct group *group,
-                                struct rapt_step_item *out_item) {
+                                struct rapt_step_item *out_item)
+{
     struct work_range range = work_tile_range(context, seq, tile);
     uint32_t n_rows = work_tile_rows(seq, tile);
     *out_item = (struct rapt_step_item){
@@ -160,8 +168,8 @@ static enum tile_kind tile_item(const struct work_context *context, const struct
     return TILE_STATE;
 }
 
-static void add_items(struct stager *stager, const struct work_seq *seq,
-                      const struct group *group) {
+static void add_items(struct stager *stager, const struct work_seq *seq, const struct group *group)
+{
     struct work_context *context = stager->context;
     struct rapt_work *work = context->work;
     uint32_t n_rows = segment_rows(group->segment);
@@ -191,8 +199,8 @@ static void add_items(struct stager *stager, const struct work_seq *seq,
     work->n_items += n_items * group->n_heads;
 }
 
-static void add_group(struct stager *stager, const struct work_seq *seq,
-                      const struct group *group) {
+static void add_group(struct stager *stager, const struct work_seq *seq, const struct group *group)
+{
     uint32_t before = stager->context->work->n_items;
     uint32_t stages = stager->context->work->n_stages;
     add_stages(stager, seq->b, group);
@@ -204,7 +212,8 @@ static void add_group(struct stager *stager, const struct work_seq *seq,
 }
 
 /* A part that fits the slice: as many heads to a round as there is room for. */
-static void add_whole_part(struct stager *stager, const struct work_seq *seq, struct group *group) {
+static void add_whole_part(struct stager *stager, const struct work_seq *seq, struct group *group)
+{
     uint32_t n_heads = stager->context->params->n_kv_heads;
     uint32_t stage_rows = stager->context->params->selection->stage_rows;
     uint32_t need = segment_rows(group->part);
@@ -220,7 +229,8 @@ static void add_whole_part(struct stager *stager, const struct work_seq *seq, st
 }
 
 /* A part longer than the slice: segment after segment, each a round, the state carried over. */
-static void add_long_part(struct stager *stager, const struct work_seq *seq, struct group *group) {
+static void add_long_part(struct stager *stager, const struct work_seq *seq, struct group *group)
+{
     uint32_t n_heads = stager->context->params->n_kv_heads, per_round;
     uint32_t size = work_staged_segment(stager->context->params, seq->n_tiles, &per_round);
     int first = group->first;
@@ -242,8 +252,8 @@ static void add_long_part(struct stager *stager, const struct work_seq *seq, str
             work_max(stager->scratch_rows, work_min(per_round, n_heads) * seq->n_rows);
 }
 
-static void add_merges(struct stager *stager, const struct work_seq *seq,
-                       const struct group *group) {
+static void add_merges(struct stager *stager, const struct work_seq *seq, const struct group *group)
+{
     struct work_context *context = stager->context;
     struct rapt_work *work = context->work;
     for (uint32_t tile = 0; tile < seq->n_tiles; tile++) {
@@ -261,8 +271,7 @@ static void add_merges(struct stager *stager, const struct work_seq *seq,
                     .kv_head = h,
                     .row_first = tile * seq->tile_rows,
                     .n_rows = work_tile_rows(seq, tile),
-                    .first_partial = group->partial +
-                                     (h * group->n_parts + first) * seq->n_rows +
+                    .first_partial = group->partial + (h * group->n_parts + first) * seq->n_rows +
                                      tile * seq->tile_rows,
                     .n_parts = last - first + 1,
                     .part_stride = seq->n_rows,
@@ -272,7 +281,8 @@ static void add_merges(struct stager *stager, const struct work_seq *seq,
     }
 }
 
-static void add_sequence(struct stager *stager, const struct work_seq *seq) {
+static void add_sequence(struct stager *stager, const struct work_seq *seq)
+{
     const struct work_context *context = stager->context;
     const struct rapt_work_params *params = context->params;
     struct rapt_work *work = context->work;
@@ -284,8 +294,8 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq) {
         group.part_size = params->fixed_split;
         group.n_parts = work_max(1, work_ceil_div(all.end - group.origin, group.part_size));
     } else {
-        uint32_t n_parts = params->n_splits ? params->n_splits
-                                            : work_ceil_div(length, context->chunk[0]);
+        uint32_t n_parts =
+            params->n_splits ? params->n_splits : work_ceil_div(length, context->chunk[0]);
         if (n_parts > 1 && length > STAGE_ALIGN) {
             group.part_size = work_align_up(work_ceil_div(length, n_parts), STAGE_ALIGN);
             group.n_parts = work_ceil_div(length, group.part_size);
@@ -298,9 +308,8 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq) {
     uint32_t most = work_staged_most(params->selection);
     for (uint32_t p = 0; p < group.n_parts; p++) {
         group.part_index = p;
-        group.part.begin = group.n_parts > 1
-                               ? work_max(all.begin, group.origin + p * group.part_size)
-                               : all.begin;
+        group.part.begin =
+            group.n_parts > 1 ? work_max(all.begin, group.origin + p * group.part_size) : all.begin;
         group.part.end = p + 1 < group.n_parts ? group.origin + (p + 1) * group.part_size : all.end;
         if (segment_rows(group.part) <= most)
             add_whole_part(stager, seq, &group);
@@ -312,7 +321,8 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq) {
         add_merges(stager, seq, &group);
 }
 
-void work_staged_build(struct work_context *context, uint32_t *inout_scratch_rows) {
+void work_staged_build(struct work_context *context, uint32_t *inout_scratch_rows)
+{
     struct stager stager = {.context = context};
     /* While counting, permanent rows are counted from 0; they follow the scratch rows. */
     if (context->emit)
