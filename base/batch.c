@@ -6,7 +6,8 @@
 #define MAX_SEQS 65535u
 #define MAX_POSITION (1 << 30)
 
-static rapt_status check_cu(const char *name, const int32_t *cu, uint32_t n_seqs) {
+static rapt_status check_cu(const char *name, const int32_t *cu, uint32_t n_seqs)
+{
     if (!cu)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL: cumulative lengths int32[%u] are needed",
                          name, n_seqs + 1);
@@ -21,7 +22,8 @@ static rapt_status check_cu(const char *name, const int32_t *cu, uint32_t n_seqs
 }
 
 /* last_page_len and the span of pages of one sequence. */
-static rapt_status check_pages_of(const struct rapt_batch *batch, uint32_t b) {
+static rapt_status check_pages_of(const struct rapt_batch *batch, uint32_t b)
+{
     uint32_t begin = batch->page_indptr[b], end = batch->page_indptr[b + 1];
     uint32_t last = batch->last_page_len[b];
     if (end < begin)
@@ -40,13 +42,13 @@ static rapt_status check_pages_of(const struct rapt_batch *batch, uint32_t b) {
                          end - begin, batch->page_size);
     for (uint32_t i = begin; i < end; i++)
         if (batch->page_indices[i] >= batch->n_pool_pages)
-            return rapt_fail(RAPT_ERROR_ARGUMENT,
-                             "page_indices[%u] is %u: the pool has %u pages", i,
-                             batch->page_indices[i], batch->n_pool_pages);
+            return rapt_fail(RAPT_ERROR_ARGUMENT, "page_indices[%u] is %u: the pool has %u pages",
+                             i, batch->page_indices[i], batch->n_pool_pages);
     return RAPT_OK;
 }
 
-static rapt_status check_pages(const struct rapt_batch *batch) {
+static rapt_status check_pages(const struct rapt_batch *batch)
+{
     uint32_t size = batch->page_size;
     if (size > 256 || (size & (size - 1)) != 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "page_size is %u: a power of two from 1 to 256",
@@ -67,11 +69,13 @@ static rapt_status check_pages(const struct rapt_batch *batch) {
     return RAPT_OK;
 }
 
-static int position_bad(int64_t pos) {
+static int position_bad(int64_t pos)
+{
     return pos <= -(int64_t)MAX_POSITION || pos >= (int64_t)MAX_POSITION;
 }
 
-static rapt_status check_positions_of(const struct rapt_batch *batch, uint32_t b) {
+static rapt_status check_positions_of(const struct rapt_batch *batch, uint32_t b)
+{
     int64_t kv_pos0 = rapt_batch_kv_pos0(batch, b), kv_len = rapt_batch_kv_len(batch, b);
     if (position_bad(kv_pos0) || position_bad(kv_pos0 + kv_len))
         return rapt_fail(RAPT_ERROR_ARGUMENT,
@@ -94,7 +98,8 @@ static rapt_status check_positions_of(const struct rapt_batch *batch, uint32_t b
     return RAPT_OK;
 }
 
-rapt_status rapt_batch_check(const struct rapt_batch *batch) {
+rapt_status rapt_batch_check(const struct rapt_batch *batch)
+{
     if (batch->n_seqs == 0 || batch->n_seqs > MAX_SEQS)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "n_seqs is %u: expected 1 to %u", batch->n_seqs,
                          MAX_SEQS);
@@ -124,14 +129,16 @@ rapt_status rapt_batch_check(const struct rapt_batch *batch) {
     return RAPT_OK;
 }
 
-uint32_t rapt_batch_kv_len(const struct rapt_batch *batch, uint32_t b) {
+uint32_t rapt_batch_kv_len(const struct rapt_batch *batch, uint32_t b)
+{
     if (batch->page_size == 0)
         return (uint32_t)(batch->cu_kv[b + 1] - batch->cu_kv[b]);
     uint32_t n_pages = batch->page_indptr[b + 1] - batch->page_indptr[b];
     return n_pages == 0 ? 0 : (n_pages - 1) * batch->page_size + batch->last_page_len[b];
 }
 
-int32_t rapt_batch_q_pos(const struct rapt_batch *batch, uint32_t b, uint32_t i) {
+int32_t rapt_batch_q_pos(const struct rapt_batch *batch, uint32_t b, uint32_t i)
+{
     if (batch->q_pos)
         return batch->q_pos[(uint32_t)batch->cu_q[b] + i];
     if (batch->q_pos0)

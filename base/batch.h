@@ -2,7 +2,8 @@
 #ifndef BASE_BATCH_H
 #define BASE_BATCH_H
 
-/* The lengths and tables of a batch, checked once for every door they come in by (problem, step). */
+/* The lengths and tables of a batch, checked once for every door they come in by (problem, step).
+ */
 
 #include <rapt/common.h>
 #include <rapt/mask.h>
@@ -23,11 +24,13 @@ rapt_status rapt_batch_check(const struct rapt_batch *batch);
 
 /* Of a checked batch: keys of sequence b, position of its query i. */
 uint32_t rapt_batch_kv_len(const struct rapt_batch *batch, uint32_t b);
-static inline uint32_t rapt_batch_q_len(const struct rapt_batch *batch, uint32_t b) {
+static inline uint32_t rapt_batch_q_len(const struct rapt_batch *batch, uint32_t b)
+{
     return (uint32_t)(batch->cu_q[b + 1] - batch->cu_q[b]);
 }
 int32_t rapt_batch_q_pos(const struct rapt_batch *batch, uint32_t b, uint32_t i);
-static inline int32_t rapt_batch_kv_pos0(const struct rapt_batch *batch, uint32_t b) {
+static inline int32_t rapt_batch_kv_pos0(const struct rapt_batch *batch, uint32_t b)
+{
     return batch->kv_pos0 ? batch->kv_pos0[b] : 0;
 }
 

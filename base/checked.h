@@ -6,11 +6,13 @@
 
 #include <stdint.h>
 
-static inline uint64_t rapt_mul_sat(uint64_t a, uint64_t b) {
+static inline uint64_t rapt_mul_sat(uint64_t a, uint64_t b)
+{
     return b != 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
 }
 
-static inline uint64_t rapt_add_sat(uint64_t a, uint64_t b) {
+static inline uint64_t rapt_add_sat(uint64_t a, uint64_t b)
+{
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 

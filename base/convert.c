@@ -5,25 +5,29 @@
 
 #include <string.h>
 
-static uint32_t bits_of(float value) {
+static uint32_t bits_of(float value)
+{
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static float float_of(uint32_t bits) {
+static float float_of(uint32_t bits)
+{
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
 /* x >> shift, rounded to nearest even; 1 <= shift <= 31. */
-static uint32_t shift_round(uint32_t x, uint32_t shift) {
+static uint32_t shift_round(uint32_t x, uint32_t shift)
+{
     uint32_t half = 1u << (shift - 1), rest = x & ((1u << shift) - 1), whole = x >> shift;
     return whole + (rest > half || (rest == half && (whole & 1)));
 }
 
-uint16_t rapt_f16_from_f32(float value) {
+uint16_t rapt_f16_from_f32(float value)
+{
     uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu;
     uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
     if (magnitude > 0x7f800000u) /* NaN: quiet, and keep what fits of its payload */
@@ -39,7 +43,8 @@ uint16_t rapt_f16_from_f32(float value) {
     return (uint16_t)(sign | shift_round(mantissa, 126 - exponent));
 }
 
-float rapt_f32_from_f16(uint16_t half) {
+float rapt_f32_from_f16(uint16_t half)
+{
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31,
              mantissa = half & 0x3ffu;
     if (exponent == 31)
@@ -50,18 +55,21 @@ float rapt_f32_from_f16(uint16_t half) {
     return sign ? -value : value;
 }
 
-uint16_t rapt_bf16_from_f32(float value) {
+uint16_t rapt_bf16_from_f32(float value)
+{
     uint32_t bits = bits_of(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
         return (uint16_t)(bits >> 16 | 0x40u);
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
-float rapt_f32_from_bf16(uint16_t bits) {
+float rapt_f32_from_bf16(uint16_t bits)
+{
     return float_of((uint32_t)bits << 16);
 }
 
-float rapt_round_to(rapt_type type, float value) {
+float rapt_round_to(rapt_type type, float value)
+{
     if (type == RAPT_TYPE_F16)
         return rapt_f32_from_f16(rapt_f16_from_f32(value));
     if (type == RAPT_TYPE_BF16)
@@ -69,7 +77,8 @@ float rapt_round_to(rapt_type type, float value) {
     return value;
 }
 
-float rapt_load(const void *data, rapt_type type, uint64_t i) {
+float rapt_load(const void *data, rapt_type type, uint64_t i)
+{
     if (type == RAPT_TYPE_F16)
         return rapt_f32_from_f16(((const uint16_t *)data)[i]);
     if (type == RAPT_TYPE_BF16)
@@ -77,7 +86,8 @@ float rapt_load(const void *data, rapt_type type, uint64_t i) {
     return ((const float *)data)[i];
 }
 
-void rapt_store(void *data, rapt_type type, uint64_t i, float value) {
+void rapt_store(void *data, rapt_type type, uint64_t i, float value)
+{
     if (type == RAPT_TYPE_F16)
         ((uint16_t *)data)[i] = rapt_f16_from_f32(value);
     else if (type == RAPT_TYPE_BF16)

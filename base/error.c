@@ -15,7 +15,8 @@
 /* The library's only mutable state outside objects: what rapt_last_error returns. */
 static THREAD_LOCAL char last_error[512];
 
-rapt_status rapt_fail(rapt_status status, const char *format, ...) {
+rapt_status rapt_fail(rapt_status status, const char *format, ...)
+{
     /* Formatted apart first: an argument may be the old message, quoted in the new one. */
     char line[sizeof last_error];
     va_list args;
@@ -32,11 +33,13 @@ rapt_status rapt_fail(rapt_status status, const char *format, ...) {
     return status;
 }
 
-const char *rapt_last_error(void) {
+const char *rapt_last_error(void)
+{
     return last_error;
 }
 
-void *rapt_alloc(const rapt_allocator *allocator, size_t n, size_t size) {
+void *rapt_alloc(const rapt_allocator *allocator, size_t n, size_t size)
+{
     if (size != 0 && n > SIZE_MAX / size)
         return NULL;
     size_t n_bytes = n * size;
@@ -48,7 +51,8 @@ void *rapt_alloc(const rapt_allocator *allocator, size_t n, size_t size) {
     return memory;
 }
 
-void rapt_free(const rapt_allocator *allocator, void *memory) {
+void rapt_free(const rapt_allocator *allocator, void *memory)
+{
     if (!memory)
         return;
     if (allocator)
@@ -57,7 +61,8 @@ void rapt_free(const rapt_allocator *allocator, void *memory) {
         free(memory);
 }
 
-rapt_status rapt_params_read(const char *name, const void *caller, void *own, size_t own_bytes) {
+rapt_status rapt_params_read(const char *name, const void *caller, void *own, size_t own_bytes)
+{
     if (!caller)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", name);
     size_t caller_bytes;
@@ -84,7 +89,8 @@ rapt_status rapt_params_read(const char *name, const void *caller, void *own, si
     return RAPT_OK;
 }
 
-void rapt_params_write(void *caller, const void *own, size_t own_bytes) {
+void rapt_params_write(void *caller, const void *own, size_t own_bytes)
+{
     size_t caller_bytes;
     memcpy(&caller_bytes, caller, sizeof caller_bytes);
     size_t n_bytes = caller_bytes < own_bytes ? caller_bytes : own_bytes;

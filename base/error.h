@@ -4,8 +4,8 @@
 
 #include <rapt/common.h>
 
-/* Lets the compiler check a format string. MinGW's own idea of printf has no %zu; the build asks for
- * the C11 one. */
+/* Lets the compiler check a format string. MinGW's own idea of printf has no %zu; the build asks
+ * for the C11 one. */
 #if defined(__MINGW32__) && !defined(__clang__)
 #define RAPT_PRINTF(format_at, args_at) __attribute__((format(gnu_printf, format_at, args_at)))
 #elif defined(__GNUC__)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mask objects: postfix nodes kept for the element test, and their closed form for everything else. */
+/* Mask objects: postfix nodes kept for the element test, and their closed form for everything else.
+ */
 #include <rapt/mask.h>
 
 #include "error.h"
@@ -20,20 +21,26 @@ struct rapt_mask {
 
 static const struct rapt_mask_closed closed_full = {UNBOUNDED, UNBOUNDED, 0, UNBOUNDED, 0};
 
-static int32_t min_i32(int32_t a, int32_t b) {
+static int32_t min_i32(int32_t a, int32_t b)
+{
     return a < b ? a : b;
 }
 
-static int32_t bound(int32_t n) {
+static int32_t bound(int32_t n)
+{
     return n < 0 || n > UNBOUNDED ? UNBOUNDED : n;
 }
 
 /* A leaf's closed form; RAPT_ERROR_ARGUMENT for numbers out of range. */
-static rapt_status lower_leaf(const rapt_mask_node *node, struct rapt_mask_closed *closed) {
+static rapt_status lower_leaf(const rapt_mask_node *node, struct rapt_mask_closed *closed)
+{
     *closed = closed_full;
     switch (node->op) {
-    case RAPT_MASK_FULL: return RAPT_OK;
-    case RAPT_MASK_CAUSAL: closed->right = 0; return RAPT_OK;
+    case RAPT_MASK_FULL:
+        return RAPT_OK;
+    case RAPT_MASK_CAUSAL:
+        closed->right = 0;
+        return RAPT_OK;
     case RAPT_MASK_WINDOW:
         if (node->a < -1 || node->b < -1)
             return rapt_fail(RAPT_ERROR_ARGUMENT,
@@ -50,19 +57,23 @@ static rapt_status lower_leaf(const rapt_mask_node *node, struct rapt_mask_close
          * the rest, as 2^30 does. */
         closed->chunk = min_i32(node->a, UNBOUNDED);
         return RAPT_OK;
-    case RAPT_MASK_PREFIX: closed->uses_prefix = 1; return RAPT_OK;
+    case RAPT_MASK_PREFIX:
+        closed->uses_prefix = 1;
+        return RAPT_OK;
     case RAPT_MASK_SINK_TOKENS:
         if (node->a < 0)
             return rapt_fail(RAPT_ERROR_ARGUMENT, "sink_tokens(%d): a count, 0 or more", node->a);
         closed->limit = min_i32(node->a, UNBOUNDED);
         return RAPT_OK;
-    case RAPT_MASK_AND: break;
+    case RAPT_MASK_AND:
+        break;
     }
     return rapt_fail(RAPT_ERROR_ARGUMENT, "mask node %d is not a leaf this version knows",
                      (int)node->op);
 }
 
-static rapt_status intersect(struct rapt_mask_closed *a, const struct rapt_mask_closed *b) {
+static rapt_status intersect(struct rapt_mask_closed *a, const struct rapt_mask_closed *b)
+{
     if (a->chunk && b->chunk) {
         int32_t small = min_i32(a->chunk, b->chunk);
         int32_t large = a->chunk + b->chunk - small;
@@ -85,14 +96,15 @@ static rapt_status intersect(struct rapt_mask_closed *a, const struct rapt_mask_
 /* Conjunction is associative and commutative, so the closed form needs no stack, only a check that
  * the postfix program is one expression. */
 static rapt_status lower_nodes(const rapt_mask_node *nodes, size_t n_nodes,
-                               struct rapt_mask_closed *closed) {
+                               struct rapt_mask_closed *closed)
+{
     size_t depth = 0;
     *closed = closed_full;
     for (size_t i = 0; i < n_nodes; i++) {
         if (nodes[i].op == RAPT_MASK_AND) {
             if (depth < 2)
-                return rapt_fail(RAPT_ERROR_ARGUMENT, "mask node %zu: & has fewer than two operands",
-                                 i);
+                return rapt_fail(RAPT_ERROR_ARGUMENT,
+                                 "mask node %zu: & has fewer than two operands", i);
             depth--;
             continue;
         }
@@ -111,7 +123,8 @@ static rapt_status lower_nodes(const rapt_mask_node *nodes, size_t n_nodes,
 }
 
 rapt_status rapt_mask_create(const rapt_allocator *allocator, const rapt_mask_node *nodes,
-                             size_t n_nodes, rapt_mask **out_mask) {
+                             size_t n_nodes, rapt_mask **out_mask)
+{
     if (!out_mask)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "out_mask is NULL");
     *out_mask = NULL;
@@ -136,7 +149,8 @@ rapt_status rapt_mask_create(const rapt_allocator *allocator, const rapt_mask_no
     return RAPT_OK;
 }
 
-void rapt_mask_destroy(rapt_mask **mask) {
+void rapt_mask_destroy(rapt_mask **mask)
+{
     if (!mask || !*mask)
         return;
     if ((*mask)->allocator) {
@@ -148,15 +162,18 @@ void rapt_mask_destroy(rapt_mask **mask) {
     *mask = NULL;
 }
 
-void rapt_mask_lower(const rapt_mask *mask, struct rapt_mask_closed *out_closed) {
+void rapt_mask_lower(const rapt_mask *mask, struct rapt_mask_closed *out_closed)
+{
     *out_closed = mask ? mask->closed : closed_full;
 }
 
-int rapt_mask_needs_prefix(const rapt_mask *mask) {
+int rapt_mask_needs_prefix(const rapt_mask *mask)
+{
     return mask && mask->closed.uses_prefix;
 }
 
-int rapt_mask_equal(const rapt_mask *a, const rapt_mask *b) {
+int rapt_mask_equal(const rapt_mask *a, const rapt_mask *b)
+{
     struct rapt_mask_closed x, y;
     rapt_mask_lower(a, &x);
     rapt_mask_lower(b, &y);
@@ -164,12 +181,12 @@ int rapt_mask_equal(const rapt_mask *a, const rapt_mask *b) {
            x.uses_prefix == y.uses_prefix;
 }
 
-uint64_t rapt_mask_hash(const rapt_mask *mask) {
+uint64_t rapt_mask_hash(const rapt_mask *mask)
+{
     struct rapt_mask_closed closed;
     rapt_mask_lower(mask, &closed);
-    const uint32_t words[] = {(uint32_t)closed.left, (uint32_t)closed.right,
-                              (uint32_t)closed.chunk, (uint32_t)closed.limit,
-                              (uint32_t)closed.uses_prefix};
+    const uint32_t words[] = {(uint32_t)closed.left, (uint32_t)closed.right, (uint32_t)closed.chunk,
+                              (uint32_t)closed.limit, (uint32_t)closed.uses_prefix};
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, a byte at a time */
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         for (int shift = 0; shift < 32; shift += 8)
@@ -177,19 +194,22 @@ uint64_t rapt_mask_hash(const rapt_mask *mask) {
     return hash;
 }
 
-static int64_t floor_multiple(int64_t x, int64_t step) {
+static int64_t floor_multiple(int64_t x, int64_t step)
+{
     int64_t quotient = x / step;
     if (x % step < 0)
         quotient--;
     return quotient * step;
 }
 
-static int32_t narrow(int64_t x) {
+static int32_t narrow(int64_t x)
+{
     return x <= INT32_MIN ? INT32_MIN : x >= INT32_MAX ? INT32_MAX : (int32_t)x;
 }
 
 void rapt_mask_interval(const rapt_mask *mask, int32_t pos, int32_t prefix, int32_t *out_lo,
-                        int32_t *out_hi) {
+                        int32_t *out_hi)
+{
     struct rapt_mask_closed closed;
     rapt_mask_lower(mask, &closed);
     int64_t lo = INT32_MIN, hi = INT32_MAX;
@@ -212,22 +232,30 @@ void rapt_mask_interval(const rapt_mask *mask, int32_t pos, int32_t prefix, int3
     *out_hi = narrow(hi);
 }
 
-static int leaf_allows(const rapt_mask_node *node, int64_t p, int64_t j, int32_t prefix) {
+static int leaf_allows(const rapt_mask_node *node, int64_t p, int64_t j, int32_t prefix)
+{
     switch (node->op) {
-    case RAPT_MASK_CAUSAL: return j <= p;
+    case RAPT_MASK_CAUSAL:
+        return j <= p;
     case RAPT_MASK_WINDOW:
         return (node->a < 0 || j >= p - node->a) && (node->b < 0 || j <= p + node->b);
-    case RAPT_MASK_CHUNKED: return floor_multiple(p, node->a) == floor_multiple(j, node->a);
-    case RAPT_MASK_PREFIX: return j < prefix;
-    case RAPT_MASK_SINK_TOKENS: return j < node->a;
+    case RAPT_MASK_CHUNKED:
+        return floor_multiple(p, node->a) == floor_multiple(j, node->a);
+    case RAPT_MASK_PREFIX:
+        return j < prefix;
+    case RAPT_MASK_SINK_TOKENS:
+        return j < node->a;
     case RAPT_MASK_FULL:
-    case RAPT_MASK_AND: break;
+    case RAPT_MASK_AND:
+        break;
     }
     return 1;
 }
 
-/* By definition, leaf by leaf, and so independent of the closed form that checks compare it with. */
-int rapt_mask_allows(const rapt_mask *mask, int32_t pos, int32_t key, int32_t prefix) {
+/* By definition, leaf by leaf, and so independent of the closed form that checks compare it with.
+ */
+int rapt_mask_allows(const rapt_mask *mask, int32_t pos, int32_t key, int32_t prefix)
+{
     if (!mask)
         return 1;
     for (size_t i = 0; i < mask->n_nodes; i++)

@@ -23,37 +23,42 @@ static const struct leaf {
     int n_args; /* -1: any, for leaves this version lacks */
     rapt_mask_op op;
 } leaves[] = {
-    {"full", 0, RAPT_MASK_FULL},         {"causal", 0, RAPT_MASK_CAUSAL},
-    {"window", 2, RAPT_MASK_WINDOW},     {"chunked", 1, RAPT_MASK_CHUNKED},
-    {"prefix", 0, RAPT_MASK_PREFIX},     {"sink_tokens", 1, RAPT_MASK_SINK_TOKENS},
-    {"segments", -1, RAPT_MASK_FULL},    {"bidirectional", -1, RAPT_MASK_FULL},
-    {"dilated", -1, RAPT_MASK_FULL},     {"bitmap", -1, RAPT_MASK_FULL},
-    {"blocks", -1, RAPT_MASK_FULL},      {"tree", -1, RAPT_MASK_FULL},
+    {"full", 0, RAPT_MASK_FULL},      {"causal", 0, RAPT_MASK_CAUSAL},
+    {"window", 2, RAPT_MASK_WINDOW},  {"chunked", 1, RAPT_MASK_CHUNKED},
+    {"prefix", 0, RAPT_MASK_PREFIX},  {"sink_tokens", 1, RAPT_MASK_SINK_TOKENS},
+    {"segments", -1, RAPT_MASK_FULL}, {"bidirectional", -1, RAPT_MASK_FULL},
+    {"dilated", -1, RAPT_MASK_FULL},  {"bitmap", -1, RAPT_MASK_FULL},
+    {"blocks", -1, RAPT_MASK_FULL},   {"tree", -1, RAPT_MASK_FULL},
 };
 
-static void skip_space(struct parser *p) {
+static void skip_space(struct parser *p)
+{
     while (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r')
         p->at++;
 }
 
 static rapt_status fail_at(struct parser *p, const char *where, rapt_status status,
-                           const char *what) {
+                           const char *what)
+{
     p->column = (size_t)(where - p->text) + 1;
     return rapt_fail(status, "mask, column %zu: %s", p->column, what);
 }
 
-static rapt_status push(struct parser *p, rapt_mask_op op, int32_t a, int32_t b) {
+static rapt_status push(struct parser *p, rapt_mask_op op, int32_t a, int32_t b)
+{
     if (p->n_nodes == MAX_NODES)
         return fail_at(p, p->at, RAPT_ERROR_SYNTAX, "the expression is too long");
     p->nodes[p->n_nodes++] = (rapt_mask_node){op, a, b};
     return RAPT_OK;
 }
 
-static int is_word(char c) {
+static int is_word(char c)
+{
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-static rapt_status parse_number(struct parser *p, int32_t *out_number) {
+static rapt_status parse_number(struct parser *p, int32_t *out_number)
+{
     skip_space(p);
     const char *start = p->at;
     int negative = *p->at == '-';
@@ -71,7 +76,8 @@ static rapt_status parse_number(struct parser *p, int32_t *out_number) {
 }
 
 /* "(a, b)" with exactly n numbers. */
-static rapt_status parse_arguments(struct parser *p, const struct leaf *leaf, int32_t args[2]) {
+static rapt_status parse_arguments(struct parser *p, const struct leaf *leaf, int32_t args[2])
+{
     skip_space(p);
     if (*p->at != '(')
         return fail_at(p, p->at, RAPT_ERROR_SYNTAX,
@@ -90,7 +96,8 @@ static rapt_status parse_arguments(struct parser *p, const struct leaf *leaf, in
     return RAPT_OK;
 }
 
-static rapt_status parse_leaf(struct parser *p) {
+static rapt_status parse_leaf(struct parser *p)
+{
     const char *start = p->at;
     size_t length = 0;
     while (is_word(start[length]))
@@ -106,8 +113,9 @@ static rapt_status parse_leaf(struct parser *p) {
         p->at += length;
         if (leaf->n_args < 0) {
             p->column = (size_t)(start - p->text) + 1;
-            return rapt_fail(RAPT_ERROR_UNSUPPORTED, "mask, column %zu: %s is not in this build yet",
-                             p->column, leaf->name);
+            return rapt_fail(RAPT_ERROR_UNSUPPORTED,
+                             "mask, column %zu: %s is not in this build yet", p->column,
+                             leaf->name);
         }
         int32_t args[2] = {0, 0};
         if (leaf->n_args > 0) {
@@ -124,7 +132,8 @@ static rapt_status parse_leaf(struct parser *p) {
 
 static rapt_status parse_and(struct parser *p);
 
-static rapt_status parse_primary(struct parser *p) {
+static rapt_status parse_primary(struct parser *p)
+{
     skip_space(p);
     if (*p->at == '!')
         return fail_at(p, p->at, RAPT_ERROR_UNSUPPORTED, "! is not in this build yet");
@@ -144,7 +153,8 @@ static rapt_status parse_primary(struct parser *p) {
     return RAPT_OK;
 }
 
-static rapt_status parse_and(struct parser *p) {
+static rapt_status parse_and(struct parser *p)
+{
     rapt_status status = parse_primary(p);
     for (;;) {
         if (status != RAPT_OK)
@@ -162,7 +172,8 @@ static rapt_status parse_and(struct parser *p) {
 }
 
 rapt_status rapt_mask_parse(const rapt_allocator *allocator, const char *text, size_t *out_column,
-                            rapt_mask **out_mask) {
+                            rapt_mask **out_mask)
+{
     if (!out_mask || !text)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", text ? "out_mask" : "text");
     *out_mask = NULL;

@@ -2,7 +2,7 @@
 /* The float64 reference: the formula of attention.h, row by row, with a running maximum. */
 #include "convert.h"
 #include "error.h"
-#include "threads.h"
+#include "platform.h"
 #include "view.h"
 
 #include <math.h>
@@ -46,7 +46,8 @@ struct scratch {
 };
 
 WIDE static void dots(const float *q, const float (*k)[576], uint32_t n_keys, uint32_t dim,
-                      double *out_s) {
+                      double *out_s)
+{
     for (uint32_t j = 0; j < n_keys; j++) {
         double sums[8] = {0};
         for (uint32_t d = 0; d < dim; d += 8)
@@ -57,18 +58,21 @@ WIDE static void dots(const float *q, const float (*k)[576], uint32_t n_keys, ui
     }
 }
 
-WIDE static void add_scaled(double *o, double weight, const float *v, uint32_t dim) {
+WIDE static void add_scaled(double *o, double weight, const float *v, uint32_t dim)
+{
     for (uint32_t d = 0; d < dim; d++)
         o[d] += weight * (double)v[d];
 }
 
-WIDE static void scale_by(double *o, double factor, uint32_t dim) {
+WIDE static void scale_by(double *o, double factor, uint32_t dim)
+{
     for (uint32_t d = 0; d < dim; d++)
         o[d] *= factor;
 }
 
 static double logit(const struct view *view, uint32_t b, const struct row *row, uint32_t j,
-                    double dot) {
+                    double dot)
+{
     const rapt_problem *p = &view->problem;
     double s = view->scale * dot;
     if (p->softcap > 0)
@@ -84,7 +88,8 @@ static double logit(const struct view *view, uint32_t b, const struct row *row, 
 
 /* Takes keys [first, first + n) into a row; begin..end of the row are respected by the caller. */
 static void row_update(const struct view *view, uint32_t b, struct scratch *scratch, uint32_t r,
-                       uint32_t first, uint32_t begin, uint32_t end) {
+                       uint32_t first, uint32_t begin, uint32_t end)
+{
     const rapt_problem *p = &view->problem;
     struct row *row = &scratch->rows[r];
     double *s = scratch->s, *o = scratch->o[r], block_max = -INFINITY;
@@ -113,7 +118,8 @@ static void row_update(const struct view *view, uint32_t b, struct scratch *scra
 }
 
 /* Joins the sink, or the caller's fixed maximum, and writes the row's results. */
-static void row_finish(const struct run *run, uint32_t b, struct scratch *scratch, uint32_t r) {
+static void row_finish(const struct run *run, uint32_t b, struct scratch *scratch, uint32_t r)
+{
     const rapt_problem *p = &run->view->problem;
     struct row *row = &scratch->rows[r];
     double *o = scratch->o[r], m = row->m, l = row->l;
@@ -145,13 +151,15 @@ static void row_finish(const struct run *run, uint32_t b, struct scratch *scratc
         run->result->max_logit[at] = (float)row->m;
 }
 
-static int row_wanted(const struct run *run, uint64_t at) {
+static int row_wanted(const struct run *run, uint64_t at)
+{
     return at >= run->row_first && (at - run->row_first) % run->row_step == 0;
 }
 
 /* Picks the wanted rows among packed rows [first, last) and loads their queries. */
 static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head, uint32_t first,
-                            uint32_t last, struct scratch *scratch) {
+                            uint32_t last, struct scratch *scratch)
+{
     const struct view *view = run->view;
     const rapt_problem *p = &view->problem;
     uint32_t n = 0;
@@ -171,7 +179,8 @@ static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head,
 }
 
 static void attend_rows(const struct run *run, uint32_t b, uint32_t kv_head, uint32_t n_rows,
-                        struct scratch *scratch) {
+                        struct scratch *scratch)
+{
     const struct view *view = run->view;
     const rapt_problem *p = &view->problem;
     uint32_t begin = UINT32_MAX, end = 0;
@@ -202,12 +211,14 @@ static void attend_rows(const struct run *run, uint32_t b, uint32_t kv_head, uin
         row_finish(run, b, scratch, r);
 }
 
-static uint32_t tasks_of(const struct view *view, uint32_t b) {
+static uint32_t tasks_of(const struct view *view, uint32_t b)
+{
     uint64_t packed = (uint64_t)rapt_batch_q_len(&view->batch, b) * view->group;
     return (uint32_t)((packed + ROW_BLOCK - 1) / ROW_BLOCK) * view->problem.n_kv_heads;
 }
 
-static void work(void *user, uint32_t task) {
+static void work(void *user, uint32_t task)
+{
     struct run *run = user;
     const struct view *view = run->view;
     uint32_t low = 0, high = view->problem.n_seqs; /* the sequence whose span holds the task */
@@ -235,7 +246,8 @@ static void work(void *user, uint32_t task) {
 }
 
 /* max_logit over each sequence's rows. */
-static void reduce_max(const struct view *view, const double *max_logit64, float *out_reduced) {
+static void reduce_max(const struct view *view, const double *max_logit64, float *out_reduced)
+{
     const rapt_problem *p = &view->problem;
     for (uint32_t b = 0; b < p->n_seqs; b++)
         for (uint32_t h = 0; h < p->n_q_heads; h++) {
@@ -246,7 +258,8 @@ static void reduce_max(const struct view *view, const double *max_logit64, float
         }
 }
 
-static rapt_status run_all(struct run *run, uint32_t n_threads) {
+static rapt_status run_all(struct run *run, uint32_t n_threads)
+{
     const struct view *view = run->view;
     uint32_t n_seqs = view->problem.n_seqs;
     run->task_seq = rapt_alloc(run->allocator, (size_t)n_seqs + 1, sizeof *run->task_seq);
@@ -264,7 +277,8 @@ static rapt_status run_all(struct run *run, uint32_t n_threads) {
 rapt_status rapt_reference_attention(const rapt_problem *problem,
                                      const rapt_reference_params *params,
                                      const rapt_result *out_result, double *out64, double *lse64,
-                                     double *max_logit64) {
+                                     double *max_logit64)
+{
     struct view view;
     rapt_status status = view_open(problem, &view);
     rapt_reference_params own = {.struct_size = sizeof own};
@@ -275,9 +289,14 @@ rapt_status rapt_reference_attention(const rapt_problem *problem,
         status = rapt_params_read("rapt_result", out_result, &result, sizeof result);
     if (status != RAPT_OK)
         return status;
-    struct run run = {.view = &view, .allocator = own.allocator, .row_first = own.row_first,
-                      .row_step = own.row_step ? own.row_step : 1, .result = &result,
-                      .out64 = out64, .lse64 = lse64, .max_logit64 = max_logit64};
+    struct run run = {.view = &view,
+                      .allocator = own.allocator,
+                      .row_first = own.row_first,
+                      .row_step = own.row_step ? own.row_step : 1,
+                      .result = &result,
+                      .out64 = out64,
+                      .lse64 = lse64,
+                      .max_logit64 = max_logit64};
     double *own_max = NULL;
     if (result.max_logit_reduced && !max_logit64) {
         size_t n_rows = (size_t)view.total_q * view.problem.n_q_heads;

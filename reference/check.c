@@ -6,14 +6,16 @@
 #include <math.h>
 #include <string.h>
 
-static double norm(const float *row, uint32_t dim) {
+static double norm(const float *row, uint32_t dim)
+{
     double sum = 0;
     for (uint32_t d = 0; d < dim; d++)
         sum += (double)row[d] * (double)row[d];
     return sqrt(sum);
 }
 
-static double max_norm_q(const struct view *view) {
+static double max_norm_q(const struct view *view)
+{
     const rapt_problem *p = &view->problem;
     float row[576];
     double most = 0;
@@ -26,7 +28,8 @@ static double max_norm_q(const struct view *view) {
     return most;
 }
 
-static double max_norm_k(const struct view *view) {
+static double max_norm_k(const struct view *view)
+{
     const rapt_problem *p = &view->problem;
     float row[576];
     double most = 0;
@@ -44,7 +47,8 @@ static double max_norm_k(const struct view *view) {
 }
 
 /* Largest |slope * (J - P)| and largest finite |bias| over what rows see. */
-static void max_terms(const struct view *view, double *out_slope, double *out_bias) {
+static void max_terms(const struct view *view, double *out_slope, double *out_bias)
+{
     const rapt_problem *p = &view->problem;
     double distance = 0, slope = 0, bias = 0;
     for (uint32_t b = 0; b < p->n_seqs; b++)
@@ -55,7 +59,8 @@ static void max_terms(const struct view *view, double *out_slope, double *out_bi
                 continue;
             double pos = rapt_batch_q_pos(&view->batch, b, i);
             double first = (double)rapt_batch_kv_pos0(&view->batch, b) + begin;
-            distance = fmax(distance, fmax(fabs(first - pos), fabs(first + (end - begin - 1) - pos)));
+            distance =
+                fmax(distance, fmax(fabs(first - pos), fabs(first + (end - begin - 1) - pos)));
             for (uint32_t h = 0; p->bias.data && h < p->n_q_heads; h++)
                 for (uint32_t j = begin; j < end; j++) {
                     double value = fabs((double)view_bias(view, b, h, i, j));
@@ -69,7 +74,8 @@ static void max_terms(const struct view *view, double *out_slope, double *out_bi
     *out_bias = bias;
 }
 
-static void fill_bounds(const struct view *view, rapt_bound_kind kind, rapt_error *error) {
+static void fill_bounds(const struct view *view, rapt_bound_kind kind, rapt_error *error)
+{
     double slope, bias;
     max_terms(view, &slope, &bias);
     double s = fabs(view->scale) * max_norm_q(view) * max_norm_k(view) + slope + bias;
@@ -88,7 +94,8 @@ static void fill_bounds(const struct view *view, rapt_bound_kind kind, rapt_erro
     error->bound_max = 8 * error->bound_e;
 }
 
-static double stat_error(float got, double want) {
+static double stat_error(float got, double want)
+{
     if (isinf(want) || isinf(got))
         return (double)got == want ? 0 : INFINITY;
     return fabs((double)got - want);
@@ -99,7 +106,8 @@ struct references {
 };
 
 static void compare(const struct view *view, const rapt_reference_params *params,
-                    const rapt_result *result, const struct references *ref, rapt_error *error) {
+                    const rapt_result *result, const struct references *ref, rapt_error *error)
+{
     const rapt_problem *p = &view->problem;
     uint64_t step = params->row_step ? params->row_step : 1;
     uint64_t n_rows = (uint64_t)view->total_q * p->n_q_heads;
@@ -124,8 +132,8 @@ static void compare(const struct view *view, const rapt_reference_params *params
         }
         if (result->max_logit) {
             error->n_nan += isnan(result->max_logit[row]) != 0;
-            error->max_logit_abs = fmax(error->max_logit_abs,
-                                        stat_error(result->max_logit[row], ref->max_logit[row]));
+            error->max_logit_abs =
+                fmax(error->max_logit_abs, stat_error(result->max_logit[row], ref->max_logit[row]));
         }
     }
     error->e = ref2 > 0 ? sqrt(diff2 / ref2) : sqrt(diff2);
@@ -137,7 +145,8 @@ static void compare(const struct view *view, const rapt_reference_params *params
 
 rapt_status rapt_reference_check(const rapt_problem *problem, const rapt_reference_params *params,
                                  const rapt_result *result, rapt_bound_kind kind,
-                                 rapt_error *out_error) {
+                                 rapt_error *out_error)
+{
     struct view view;
     rapt_reference_params own = {.struct_size = sizeof own};
     rapt_result got;

@@ -8,7 +8,8 @@
 /* One row: maximum over parts and sink, then the weighted mean. */
 static void merge_row(uint32_t n_parts, uint64_t n_rows, uint64_t row, uint32_t dim,
                       const float *parts, const float *parts_lse, double sink, float *out,
-                      float *out_lse) {
+                      float *out_lse)
+{
     double m = sink, l = 0;
     for (uint64_t i = 0; i < n_parts; i++)
         m = fmax(m, (double)parts_lse[i * n_rows + row]);
@@ -32,12 +33,15 @@ static void merge_row(uint32_t n_parts, uint64_t n_rows, uint64_t row, uint32_t 
 
 rapt_status rapt_reference_merge(uint32_t n_parts, uint32_t n_rows, uint32_t n_q_heads,
                                  uint32_t head_dim_v, const float *parts, const float *parts_lse,
-                                 const float *sinks, float *out, float *out_lse) {
+                                 const float *sinks, float *out, float *out_lse)
+{
     if (n_parts == 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "n_parts is 0: there is nothing to merge");
     if (n_rows > 0 && (!parts || !parts_lse || !out))
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL",
-                         !parts ? "parts" : !parts_lse ? "parts_lse" : "out");
+                         !parts       ? "parts"
+                         : !parts_lse ? "parts_lse"
+                                      : "out");
     if (n_q_heads == 0 || n_rows % n_q_heads != 0)
         return rapt_fail(RAPT_ERROR_SHAPE, "n_q_heads is %u: it must divide n_rows, which is %u",
                          n_q_heads, n_rows);

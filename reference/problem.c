@@ -9,11 +9,13 @@
 #include <math.h>
 #include <string.h>
 
-static int is_float_type(rapt_type type) {
+static int is_float_type(rapt_type type)
+{
     return type == RAPT_TYPE_F32 || type == RAPT_TYPE_F16 || type == RAPT_TYPE_BF16;
 }
 
-static rapt_status check_type(const char *name, rapt_type type) {
+static rapt_status check_type(const char *name, rapt_type type)
+{
     if (is_float_type(type))
         return RAPT_OK;
     if (rapt_type_name(type))
@@ -22,14 +24,16 @@ static rapt_status check_type(const char *name, rapt_type type) {
     return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %d: expected f32, f16 or bf16", name, (int)type);
 }
 
-static rapt_status check_dim(const char *name, uint32_t dim) {
+static rapt_status check_dim(const char *name, uint32_t dim)
+{
     if (dim < 8 || dim > 576 || dim % 8 != 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %u: expected a multiple of 8 from 8 to 576",
                          name, dim);
     return RAPT_OK;
 }
 
-static rapt_status check_shape(rapt_problem *p) {
+static rapt_status check_shape(rapt_problem *p)
+{
     if (p->n_q_heads == 0 || p->n_q_heads > 65535)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "n_q_heads is %u: expected 1 to 65535", p->n_q_heads);
     if (p->n_kv_heads == 0 || p->n_q_heads % p->n_kv_heads != 0)
@@ -42,13 +46,15 @@ static rapt_status check_shape(rapt_problem *p) {
     return status != RAPT_OK ? status : check_dim("head_dim_v", p->head_dim_v);
 }
 
-static rapt_status check_finite(const char *name, float value) {
-    return isfinite(value) ? RAPT_OK
-                           : rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %g: it must be finite", name,
-                                       (double)value);
+static rapt_status check_finite(const char *name, float value)
+{
+    return isfinite(value)
+               ? RAPT_OK
+               : rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %g: it must be finite", name, (double)value);
 }
 
-static rapt_status check_numbers(const rapt_problem *p) {
+static rapt_status check_numbers(const rapt_problem *p)
+{
     rapt_status status = check_finite("scale", p->scale);
     if (status == RAPT_OK)
         status = check_finite("softcap", p->softcap);
@@ -70,7 +76,8 @@ static rapt_status check_numbers(const rapt_problem *p) {
     return status;
 }
 
-static rapt_status check_layout(const char *name, const rapt_array *array, rapt_type stored) {
+static rapt_status check_layout(const char *name, const rapt_array *array, rapt_type stored)
+{
     const rapt_layout *l = &array->layout;
     if (l->dim_stride > 1)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED,
@@ -86,18 +93,20 @@ static rapt_status check_layout(const char *name, const rapt_array *array, rapt_
 }
 
 /* The last element the lengths reach lies within the array. */
-static rapt_status check_extent(const char *name, const rapt_array *array, uint64_t needed) {
+static rapt_status check_extent(const char *name, const rapt_array *array, uint64_t needed)
+{
     if (needed > 0 && !array->data)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.data is NULL", name);
     if (needed == UINT64_MAX || needed > array->n_elements)
         return rapt_fail(RAPT_ERROR_SHAPE,
-                         "%s has %llu elements: its lengths and strides reach to element %llu", name,
-                         (unsigned long long)array->n_elements, (unsigned long long)needed);
+                         "%s has %llu elements: its lengths and strides reach to element %llu",
+                         name, (unsigned long long)array->n_elements, (unsigned long long)needed);
     return RAPT_OK;
 }
 
 static uint64_t extent(const rapt_layout *l, uint64_t outer, uint64_t n_tokens, uint32_t n_heads,
-                       uint32_t dim) {
+                       uint32_t dim)
+{
     if (n_tokens == 0)
         return 0;
     uint64_t last = rapt_mul_sat(outer, l->outer_stride);
@@ -107,7 +116,8 @@ static uint64_t extent(const rapt_layout *l, uint64_t outer, uint64_t n_tokens, 
 }
 
 static uint64_t extent_of_cu(const rapt_layout *l, const int32_t *cu, uint32_t n_seqs,
-                             uint32_t n_heads, uint32_t dim) {
+                             uint32_t n_heads, uint32_t dim)
+{
     if (l->outer_stride == 0)
         return extent(l, 0, (uint64_t)cu[n_seqs], n_heads, dim);
     uint64_t most = 0;
@@ -118,7 +128,8 @@ static uint64_t extent_of_cu(const rapt_layout *l, const int32_t *cu, uint32_t n
     return most;
 }
 
-static void fill_layout(rapt_layout *l, uint32_t n_heads, uint32_t dim, uint32_t page_size) {
+static void fill_layout(rapt_layout *l, uint32_t n_heads, uint32_t dim, uint32_t page_size)
+{
     if (l->token_stride == 0)
         l->token_stride = (uint64_t)n_heads * dim;
     if (l->head_stride == 0)
@@ -128,7 +139,8 @@ static void fill_layout(rapt_layout *l, uint32_t n_heads, uint32_t dim, uint32_t
 }
 
 static rapt_status check_tensor(struct view *view, const char *name, rapt_array *array,
-                                rapt_type *stored, uint32_t n_heads, uint32_t dim, int is_kv) {
+                                rapt_type *stored, uint32_t n_heads, uint32_t dim, int is_kv)
+{
     if (array->type == RAPT_TYPE_DEFAULT)
         array->type = RAPT_TYPE_F32;
     if (*stored == RAPT_TYPE_DEFAULT)
@@ -155,7 +167,8 @@ static rapt_status check_tensor(struct view *view, const char *name, rapt_array 
     return check_extent(name, array, needed);
 }
 
-static rapt_status check_bias(struct view *view) {
+static rapt_status check_bias(struct view *view)
+{
     rapt_problem *p = &view->problem;
     rapt_array *bias = &p->bias;
     if (!bias->data)
@@ -166,16 +179,18 @@ static rapt_status check_bias(struct view *view) {
         return rapt_fail(RAPT_ERROR_ARGUMENT, "bias.type is %d: expected f32 or f16",
                          (int)bias->type);
     if (bias->layout.dim_stride > 1)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "bias.layout.dim_stride is %llu: keys of a row "
-                         "must be contiguous", (unsigned long long)bias->layout.dim_stride);
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED,
+                         "bias.layout.dim_stride is %llu: keys of a row "
+                         "must be contiguous",
+                         (unsigned long long)bias->layout.dim_stride);
     for (uint32_t b = 0; b < p->n_seqs; b++) {
         uint64_t q_len = rapt_batch_q_len(&view->batch, b);
         uint64_t kv_len = rapt_batch_kv_len(&view->batch, b);
         if (q_len == 0 || kv_len == 0)
             continue;
         uint64_t row = bias->layout.token_stride ? bias->layout.token_stride : kv_len;
-        uint64_t base = p->bias_offsets ? p->bias_offsets[b]
-                                        : rapt_mul_sat(b, bias->layout.outer_stride);
+        uint64_t base =
+            p->bias_offsets ? p->bias_offsets[b] : rapt_mul_sat(b, bias->layout.outer_stride);
         uint64_t end = rapt_add_sat(base, rapt_mul_sat(p->n_q_heads - 1, bias->layout.head_stride));
         end = rapt_add_sat(end, rapt_mul_sat(q_len - 1, row));
         rapt_status status = check_extent("bias", bias, rapt_add_sat(end, kv_len));
@@ -185,18 +200,27 @@ static rapt_status check_bias(struct view *view) {
     return RAPT_OK;
 }
 
-static void fill_batch(struct view *view) {
+static void fill_batch(struct view *view)
+{
     const rapt_problem *p = &view->problem;
     view->pool = p->page_indptr != NULL;
-    view->batch = (struct rapt_batch){
-        .n_seqs = p->n_seqs, .cu_q = p->cu_q, .cu_kv = p->cu_kv,
-        .page_size = view->pool ? p->page_size : 0, .page_indptr = p->page_indptr,
-        .page_indices = p->page_indices, .last_page_len = p->last_page_len,
-        .n_pool_pages = p->n_pool_pages, .q_pos0 = p->q_pos0, .q_pos = p->q_pos,
-        .kv_pos0 = p->kv_pos0, .mask = p->mask, .prefix = p->prefix};
+    view->batch = (struct rapt_batch){.n_seqs = p->n_seqs,
+                                      .cu_q = p->cu_q,
+                                      .cu_kv = p->cu_kv,
+                                      .page_size = view->pool ? p->page_size : 0,
+                                      .page_indptr = p->page_indptr,
+                                      .page_indices = p->page_indices,
+                                      .last_page_len = p->last_page_len,
+                                      .n_pool_pages = p->n_pool_pages,
+                                      .q_pos0 = p->q_pos0,
+                                      .q_pos = p->q_pos,
+                                      .kv_pos0 = p->kv_pos0,
+                                      .mask = p->mask,
+                                      .prefix = p->prefix};
 }
 
-static rapt_status check_page_size(const struct view *view) {
+static rapt_status check_page_size(const struct view *view)
+{
     uint32_t size = view->problem.page_size;
     if (view->pool && size == 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "page_size is 0: block tables need it");
@@ -206,7 +230,8 @@ static rapt_status check_page_size(const struct view *view) {
     return RAPT_OK;
 }
 
-rapt_status view_open(const rapt_problem *problem, struct view *out_view) {
+rapt_status view_open(const rapt_problem *problem, struct view *out_view)
+{
     struct view *view = out_view;
     memset(view, 0, sizeof *view);
     rapt_problem *p = &view->problem;
@@ -241,25 +266,29 @@ rapt_status view_open(const rapt_problem *problem, struct view *out_view) {
     return RAPT_OK;
 }
 
-rapt_status rapt_problem_check(const rapt_problem *problem) {
+rapt_status rapt_problem_check(const rapt_problem *problem)
+{
     struct view view;
     return view_open(problem, &view);
 }
 
-uint64_t rapt_problem_total_q(const rapt_problem *problem) {
+uint64_t rapt_problem_total_q(const rapt_problem *problem)
+{
     struct view view;
     return view_open(problem, &view) == RAPT_OK ? view.total_q : 0;
 }
 
-uint64_t view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head) {
+uint64_t view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head)
+{
     const rapt_layout *l = &view->problem.q.layout;
-    uint64_t base = l->outer_stride ? b * l->outer_stride
-                                    : (uint64_t)view->problem.cu_q[b] * l->token_stride;
+    uint64_t base =
+        l->outer_stride ? b * l->outer_stride : (uint64_t)view->problem.cu_q[b] * l->token_stride;
     return base + i * l->token_stride + head * l->head_stride;
 }
 
 uint64_t view_kv_index(const struct view *view, const rapt_layout *l, uint32_t b, uint32_t j,
-                       uint32_t head) {
+                       uint32_t head)
+{
     const rapt_problem *p = &view->problem;
     uint64_t base;
     if (view->pool) {
@@ -273,7 +302,8 @@ uint64_t view_kv_index(const struct view *view, const rapt_layout *l, uint32_t b
 }
 
 void view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
-                   float *out_row) {
+                   float *out_row)
+{
     if (array->type == RAPT_TYPE_F32 && stored == RAPT_TYPE_F32) {
         memcpy(out_row, (const float *)array->data + index, dim * sizeof *out_row);
         return;
@@ -282,7 +312,8 @@ void view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, ui
         out_row[d] = rapt_round_to(stored, rapt_load(array->data, array->type, index + d));
 }
 
-float view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j) {
+float view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j)
+{
     const rapt_problem *p = &view->problem;
     const rapt_layout *l = &p->bias.layout;
     uint64_t row = l->token_stride ? l->token_stride : rapt_batch_kv_len(&view->batch, b);
@@ -291,7 +322,8 @@ float view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, 
 }
 
 void view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
-                    uint32_t *out_end) {
+                    uint32_t *out_end)
+{
     const struct rapt_batch *batch = &view->batch;
     int32_t lo, hi, prefix = batch->prefix ? batch->prefix[b] : 0;
     rapt_mask_interval(batch->mask, rapt_batch_q_pos(batch, b, i), prefix, &lo, &hi);

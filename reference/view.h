@@ -11,9 +11,9 @@
 struct view {
     rapt_problem problem; /* own copy, defaults resolved: types, layouts, head_dim_v, scale */
     struct rapt_batch batch;
-    int pool;          /* k and v are a page pool */
+    int pool; /* k and v are a page pool */
     double scale;
-    uint32_t group;    /* query heads per KV head */
+    uint32_t group; /* query heads per KV head */
     uint32_t total_q;
 };
 

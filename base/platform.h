@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_PLATFORM_H
+#define BASE_PLATFORM_H
+
+/* What host code needs of the operating system beyond C11: threads, a clock, folders. */
+
+#include <stdint.h>
+
+/* Runs work(user, i) for i in [0, n), on up to n_threads threads counting the caller; work must not
+ * depend on which thread runs it. Where no thread can be started the caller does it all. */
+void rapt_parallel(uint32_t n_threads, uint32_t n, void (*work)(void *user, uint32_t i),
+                   void *user);
+
+/* A monotonic clock. */
+double rapt_now_seconds(void);
+
+/* Creates the folder and those above it. Nonzero if it is there afterwards. */
+int rapt_make_folders(const char *path);
+
+/* Puts a finished file in the place of another, at once for whoever reads it. Nonzero on success.
+ */
+int rapt_replace_file(const char *from, const char *to);
+
+#endif
