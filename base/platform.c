@@ -16,6 +16,7 @@ typedef HANDLE thread_handle;
 #define THREAD_RESULT DWORD WINAPI
 #define THREAD_RETURN 0
 #else
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -140,5 +141,38 @@ int rapt_replace_file(const char *from, const char *to)
     return MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) != 0;
 #else
     return rename(from, to) == 0;
+#endif
+}
+
+void *rapt_library_open(const char *name)
+{
+#if defined(_WIN32)
+    return (void *)LoadLibraryA(name);
+#else
+    return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+#endif
+}
+
+rapt_library_function rapt_library_find(void *library, const char *name)
+{
+    /* ISO C has no cast from an object pointer to a function pointer. */
+    rapt_library_function function = NULL;
+#if defined(_WIN32)
+    FARPROC found = GetProcAddress((HMODULE)library, name);
+#else
+    void *found = dlsym(library, name);
+#endif
+    memcpy(&function, &found, sizeof function);
+    return function;
+}
+
+void rapt_library_close(void *library)
+{
+    if (!library)
+        return;
+#if defined(_WIN32)
+    FreeLibrary((HMODULE)library);
+#else
+    dlclose(library);
 #endif
 }

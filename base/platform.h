@@ -2,7 +2,8 @@
 #ifndef BASE_PLATFORM_H
 #define BASE_PLATFORM_H
 
-/* What host code needs of the operating system beyond C11: threads, a clock, folders. */
+/* What host code needs of the operating system beyond C11: threads, a clock, folders, shared
+ * libraries. */
 
 #include <stdint.h>
 
@@ -20,5 +21,12 @@ int rapt_make_folders(const char *path);
 /* Puts a finished file in the place of another, at once for whoever reads it. Nonzero on success.
  */
 int rapt_replace_file(const char *from, const char *to);
+
+/* A shared library of the system; NULL if it cannot be opened. */
+void *rapt_library_open(const char *name);
+/* Its function of that name, NULL if it has none; cast to what it is. */
+typedef void (*rapt_library_function)(void);
+rapt_library_function rapt_library_find(void *library, const char *name);
+void rapt_library_close(void *library); /* may be NULL */
 
 #endif

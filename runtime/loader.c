@@ -32,13 +32,43 @@ struct global_functions {
     PFN_vkCreateInstance CreateInstance;
 };
 
+#if defined(_WIN32)
+static const char *const library_names[] = {"vulkan-1.dll"};
+#elif defined(__APPLE__)
+static const char *const library_names[] = {"libvulkan.1.dylib", "libvulkan.dylib",
+                                            "libMoltenVK.dylib"};
+#else
+static const char *const library_names[] = {"libvulkan.so.1", "libvulkan.so"};
+#endif
+
+rapt_status rapt_loader_open(void **out_library,
+                             PFN_vkGetInstanceProcAddr *out_get_instance_proc_addr)
+{
+    for (size_t i = 0; i < sizeof library_names / sizeof library_names[0]; i++) {
+        void *library = rapt_library_open(library_names[i]);
+        if (!library)
+            continue;
+        *out_get_instance_proc_addr =
+            (PFN_vkGetInstanceProcAddr)rapt_library_find(library, "vkGetInstanceProcAddr");
+        if (*out_get_instance_proc_addr) {
+            *out_library = library;
+            return RAPT_OK;
+        }
+        rapt_library_close(library);
+    }
+    return rapt_fail(RAPT_ERROR_NO_DEVICE,
+                     "no Vulkan loader: %s cannot be opened; install the system's Vulkan loader "
+                     "and a driver",
+                     library_names[0]);
+}
+
 static rapt_status find_loader(const rapt_device_params *params, struct rapt_instance *instance)
 {
     if (params->get_instance_proc_addr) {
         instance->get_instance_proc_addr = params->get_instance_proc_addr;
         return RAPT_OK;
     }
-    return rapt_platform_open_vulkan(&instance->library, &instance->get_instance_proc_addr);
+    return rapt_loader_open(&instance->library, &instance->get_instance_proc_addr);
 }
 
 static rapt_status load_global(const struct rapt_instance *instance, struct global_functions *vk)
@@ -219,8 +249,6 @@ static rapt_status create_instance(const rapt_device_params *params,
         status = query_layer(vk, params->allocator, &offer);
     if (status != RAPT_OK)
         return status;
-    if (params->disable & RAPT_FEATURE_DEBUG_UTILS && !sink)
-        offer.debug_utils = 0;
     instance->debug_utils = offer.debug_utils;
     instance->validation = sink && offer.layer && offer.debug_utils;
     if (sink && !instance->validation)
@@ -299,8 +327,7 @@ rapt_status rapt_instance_adopt(const rapt_device_params *params,
         return status;
     out_instance->handle = params->instance;
     out_instance->api_version = params->api_version ? params->api_version : VK_API_VERSION_1_1;
-    out_instance->debug_utils =
-        params->debug_utils && !(params->disable & RAPT_FEATURE_DEBUG_UTILS);
+    out_instance->debug_utils = params->debug_utils;
     status = load_instance(out_instance);
     if (status != RAPT_OK)
         rapt_instance_finish(out_instance);
@@ -320,7 +347,7 @@ void rapt_instance_finish(struct rapt_instance *instance)
         if (destroy)
             destroy(instance->handle, NULL);
     }
-    rapt_platform_close(instance->library);
+    rapt_library_close(instance->library);
     memset(instance, 0, sizeof *instance);
 }
 

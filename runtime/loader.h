@@ -40,6 +40,10 @@ struct rapt_validation_sink {
     uint32_t *n_messages; /* atomic access */
 };
 
+/* Opens the platform's Vulkan loader. Errors: NO_DEVICE, with the reason. */
+rapt_status rapt_loader_open(void **out_library,
+                             PFN_vkGetInstanceProcAddr *out_get_instance_proc_addr);
+
 /* Makes an own instance of the highest version up to 1.3. With `validation`, the layer is enabled
  * if it is installed. Errors: NO_DEVICE, HOST_MEMORY, DEVICE. */
 rapt_status rapt_instance_create(const rapt_device_params *params,
