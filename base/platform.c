@@ -20,6 +20,7 @@ typedef HANDLE thread_handle;
 #include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 typedef pthread_t thread_handle;
 #define THREAD_RESULT void *
 #define THREAD_RETURN NULL
@@ -141,6 +142,15 @@ int rapt_replace_file(const char *from, const char *to)
     return MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) != 0;
 #else
     return rename(from, to) == 0;
+#endif
+}
+
+unsigned long rapt_process_id(void)
+{
+#if defined(_WIN32)
+    return GetCurrentProcessId();
+#else
+    return (unsigned long)getpid();
 #endif
 }
 

@@ -22,6 +22,9 @@ int rapt_make_folders(const char *path);
  */
 int rapt_replace_file(const char *from, const char *to);
 
+/* Tells the temporary files of processes apart. */
+unsigned long rapt_process_id(void);
+
 /* A shared library of the system; NULL if it cannot be opened. */
 void *rapt_library_open(const char *name);
 /* Its function of that name, NULL if it has none; cast to what it is. */

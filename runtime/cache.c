@@ -115,6 +115,29 @@ rapt_status rapt_cache_create(rapt_device *device, const void *blob, size_t n_by
     return RAPT_OK;
 }
 
+rapt_status rapt_device_pipeline_cache_add(rapt_device *device, const void *data, size_t n_bytes)
+{
+    if (!device || !data)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", device ? "data" : "device");
+    const void *payload = NULL;
+    size_t payload_bytes = 0;
+    const char *reason = rapt_cache_check(&device->caps, data, n_bytes, &payload, &payload_bytes);
+    if (reason)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "the pipeline cache is refused: %s", reason);
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+        .initialDataSize = payload_bytes,
+        .pInitialData = payload,
+    };
+    VkPipelineCache added = VK_NULL_HANDLE;
+    VkResult result = device->vk.vkCreatePipelineCache(device->device, &info, NULL, &added);
+    if (result != VK_SUCCESS)
+        return rapt_device_result(result, "vkCreatePipelineCache");
+    result = device->vk.vkMergePipelineCaches(device->device, device->pipeline_cache, 1, &added);
+    device->vk.vkDestroyPipelineCache(device->device, added, NULL);
+    return result == VK_SUCCESS ? RAPT_OK : rapt_device_result(result, "vkMergePipelineCaches");
+}
+
 rapt_status rapt_device_pipeline_cache_get(rapt_device *device, void *data, size_t *inout_bytes)
 {
     if (!device || !inout_bytes)

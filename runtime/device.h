@@ -24,6 +24,7 @@
     FUNCTION(vkCreatePipelineCache)                                                                \
     FUNCTION(vkDestroyPipelineCache)                                                               \
     FUNCTION(vkGetPipelineCacheData)                                                               \
+    FUNCTION(vkMergePipelineCaches)                                                                \
     FUNCTION(vkCreateDescriptorPool)                                                               \
     FUNCTION(vkDestroyDescriptorPool)                                                              \
     FUNCTION(vkAllocateDescriptorSets)                                                             \

@@ -199,6 +199,12 @@ RAPT_API rapt_status rapt_devices_list(const rapt_device_params *params, rapt_ca
 RAPT_API rapt_status rapt_device_pipeline_cache_get(rapt_device *device, void *data,
                                                     size_t *inout_bytes);
 
+/* Adds what a blob holds to the device's cache: for blobs that are looked up by the device's caps, and
+ * so after it is there. Errors: ARGUMENT (another device or driver, damaged; says which),
+ * HOST_MEMORY, DEVICE_MEMORY, DEVICE. No plan may be created meanwhile. */
+RAPT_API rapt_status rapt_device_pipeline_cache_add(rapt_device *device, const void *data,
+                                                    size_t n_bytes);
+
 /* Vulkan objects of the device, for callers who let the library make it. */
 typedef struct rapt_device_handles {
     size_t struct_size;
