@@ -21,7 +21,9 @@ void cli_set_command(const char *name);
 
 /* Prints one line on stderr and returns `code`, so that a check reads
  * `return cli_fail(CLI_USAGE, "--splits: ...")`. Control characters in it are shown as '?'. */
-#if defined(__GNUC__)
+#if defined(__MINGW32__) && !defined(__clang__)
+__attribute__((format(gnu_printf, 2, 3)))
+#elif defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
 int cli_fail(int code, const char *format, ...);
