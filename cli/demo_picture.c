@@ -118,8 +118,10 @@ int demo_picture(rapt_easy *easy, const char *device, const char *path)
         snprintf(subtitle, sizeof subtitle,
                  "Computed on %s. Bright stripes: phrases that have come before.", device);
         struct picture_panel panels[2] = {
-            {"causal", "every word sees itself and all before it", w[0]->map},
-            {window, "every word sees itself and the 19 before it", w[1]->map},
+            {"causal", "every word sees itself and all before it", w[0]->map,
+             "causal edge: no word sees those after it", NULL, 0},
+            {window, "every word sees itself and the 19 before it", w[1]->map,
+             "causal edge", "window edge: what lies further back is out of sight", WINDOW},
         };
         struct picture picture = {words, (uint32_t)N_WORDS, panels, 2,
                                   "What each word attends to", subtitle};

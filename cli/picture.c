@@ -99,6 +99,29 @@ static void draw_cells(cairo_t *cr, const struct picture *picture, const float *
     cairo_stroke(cr);
 }
 
+/* Notes run along the edges they explain. */
+static void draw_note(cairo_t *cr, double x, double y, const char *words)
+{
+    cairo_save(cr);
+    cairo_translate(cr, x, y);
+    cairo_rotate(cr, 0.7853981633974483);
+    ink(cr, 0.42);
+    text(cr, 0, 0, 12.5, 0, 0.5, words);
+    cairo_restore(cr);
+}
+
+static void draw_notes(cairo_t *cr, const struct picture *picture, const struct picture_panel *panel,
+                       double x, double y)
+{
+    double side = (double)picture->n_words * CELL;
+    if (panel->above)
+        draw_note(cr, x + side / 2 + 22, y + side / 2 - 22, panel->above);
+    if (panel->below) {
+        double down = (double)panel->band * CELL, middle = (side - down) / 2;
+        draw_note(cr, x + middle - 24, y + down + middle + 24, panel->below);
+    }
+}
+
 static void draw_labels(cairo_t *cr, const struct picture *picture, double x, double y, int queries)
 {
     uint32_t n = picture->n_words;
@@ -159,6 +182,12 @@ static void draw_scale(cairo_t *cr, double x, double y, double height)
 static void draw(cairo_t *cr, const struct picture *picture, double width)
 {
     double side = (double)picture->n_words * CELL;
+    /* Turned words come out uneven when letters are fitted to pixels. */
+    cairo_font_options_t *font = cairo_font_options_create();
+    cairo_font_options_set_hint_style(font, CAIRO_HINT_STYLE_NONE);
+    cairo_font_options_set_hint_metrics(font, CAIRO_HINT_METRICS_OFF);
+    cairo_set_font_options(cr, font);
+    cairo_font_options_destroy(font);
     cairo_set_source_rgb(cr, 1, 1, 1);
     cairo_paint(cr);
     ink(cr, 0.08);
@@ -173,6 +202,7 @@ static void draw(cairo_t *cr, const struct picture *picture, double width)
         ink(cr, 0.35);
         text(cr, x, TOP - 11, 12, 0, 0, panel->subtitle);
         draw_cells(cr, picture, panel->weights, x, y);
+        draw_notes(cr, picture, panel, x, y);
         draw_labels(cr, picture, x, y, i == 0);
     }
     draw_scale(cr, width - RIGHT + 26, TOP + PANEL_HEAD + 40, 320);

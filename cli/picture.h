@@ -9,6 +9,8 @@
 struct picture_panel {
     const char *title, *subtitle;
     const float *weights; /* [n_words (queries), n_words (keys)]; negative = masked */
+    const char *above, *below; /* written along the diagonal, over and under the band; or NULL */
+    uint32_t band;             /* how many cells under the diagonal `below` begins */
 };
 
 struct picture {
