@@ -238,7 +238,8 @@ static int leaf_allows(const rapt_mask_node *node, int64_t p, int64_t j, int32_t
     case RAPT_MASK_CAUSAL:
         return j <= p;
     case RAPT_MASK_WINDOW:
-        return (node->a < 0 || j >= p - node->a) && (node->b < 0 || j <= p + node->b);
+        return (bound(node->a) == UNBOUNDED || j >= p - node->a) &&
+               (bound(node->b) == UNBOUNDED || j <= p + node->b);
     case RAPT_MASK_CHUNKED:
         return floor_multiple(p, node->a) == floor_multiple(j, node->a);
     case RAPT_MASK_PREFIX:

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define KEY_BLOCK 256
+#define MAX_WORKERS 64
 #define ROW_BLOCK 32 /* packed rows of one KV head that share each block of converted keys */
 
 /* The dot product decides the time; let the compiler make versions for wider vectors. */
@@ -20,14 +21,18 @@
 #define WIDE
 #endif
 
+struct scratch;
+
 struct run {
     const struct view *view;
     const rapt_allocator *allocator;
     uint64_t row_first, row_step;
     const rapt_result *result;
     double *out64, *lse64, *max_logit64;
-    uint32_t *task_seq; /* tasks [task_first[b], task_first[b+1]) are sequence b's */
-    atomic_int failed;
+    uint32_t *task_seq; /* tasks [task_seq[b], task_seq[b + 1]) are sequence b's */
+    uint32_t n_tasks;
+    atomic_uint next_task;
+    struct scratch *scratch; /* one per worker: callers' allocators are for their own thread */
 };
 
 struct row {
@@ -36,7 +41,7 @@ struct row {
     double m, l;
 };
 
-/* Scratch of one task. */
+/* What one worker needs. */
 struct scratch {
     float q[ROW_BLOCK][576];
     double o[ROW_BLOCK][576];
@@ -217,9 +222,8 @@ static uint32_t tasks_of(const struct view *view, uint32_t b)
     return (uint32_t)((packed + ROW_BLOCK - 1) / ROW_BLOCK) * view->problem.n_kv_heads;
 }
 
-static void work(void *user, uint32_t task)
+static void run_task(struct run *run, uint32_t task, struct scratch *scratch)
 {
-    struct run *run = user;
     const struct view *view = run->view;
     uint32_t low = 0, high = view->problem.n_seqs; /* the sequence whose span holds the task */
     while (high - low > 1) {
@@ -233,27 +237,35 @@ static void work(void *user, uint32_t task)
     uint32_t kv_head = local % view->problem.n_kv_heads;
     uint32_t first = local / view->problem.n_kv_heads * ROW_BLOCK;
     uint32_t packed = rapt_batch_q_len(&view->batch, b) * view->group;
-    struct scratch *scratch = rapt_alloc(run->allocator, 1, sizeof *scratch);
-    if (!scratch) {
-        atomic_store(&run->failed, 1);
-        return;
-    }
     uint32_t last = packed - first < ROW_BLOCK ? packed : first + ROW_BLOCK;
     uint32_t n_rows = gather_rows(run, b, kv_head, first, last, scratch);
     if (n_rows > 0)
         attend_rows(run, b, kv_head, n_rows, scratch);
-    rapt_free(run->allocator, scratch);
 }
 
-/* max_logit over each sequence's rows. */
-static void reduce_max(const struct view *view, const double *max_logit64, float *out_reduced)
+static void work(void *user, uint32_t worker)
 {
-    const rapt_problem *p = &view->problem;
+    struct run *run = user;
+    for (;;) {
+        uint32_t task = atomic_fetch_add(&run->next_task, 1);
+        if (task >= run->n_tasks)
+            return;
+        run_task(run, task, &run->scratch[worker]);
+    }
+}
+
+/* max_logit over those rows of each sequence that were computed. */
+static void reduce_max(const struct run *run, float *out_reduced)
+{
+    const rapt_problem *p = &run->view->problem;
     for (uint32_t b = 0; b < p->n_seqs; b++)
         for (uint32_t h = 0; h < p->n_q_heads; h++) {
             double most = -INFINITY;
-            for (int32_t i = p->cu_q[b]; i < p->cu_q[b + 1]; i++)
-                most = fmax(most, max_logit64[(uint64_t)i * p->n_q_heads + h]);
+            for (int32_t i = p->cu_q[b]; i < p->cu_q[b + 1]; i++) {
+                uint64_t at = (uint64_t)i * p->n_q_heads + h;
+                if (row_wanted(run, at))
+                    most = fmax(most, run->max_logit64[at]);
+            }
             out_reduced[(uint64_t)b * p->n_q_heads + h] = (float)most;
         }
 }
@@ -267,11 +279,18 @@ static rapt_status run_all(struct run *run, uint32_t n_threads)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the reference's task list");
     for (uint32_t b = 0; b < n_seqs; b++)
         run->task_seq[b + 1] = run->task_seq[b] + tasks_of(view, b);
-    rapt_parallel(n_threads ? n_threads : 1, run->task_seq[n_seqs], work, run);
+    run->n_tasks = run->task_seq[n_seqs];
+    n_threads = n_threads < MAX_WORKERS ? n_threads : MAX_WORKERS;
+    n_threads = n_threads < run->n_tasks ? n_threads : run->n_tasks;
+    n_threads = n_threads ? n_threads : 1;
+    run->scratch = rapt_alloc(run->allocator, n_threads, sizeof *run->scratch);
+    if (run->scratch)
+        rapt_parallel(n_threads, n_threads, work, run);
+    int failed = !run->scratch;
+    rapt_free(run->allocator, run->scratch);
     rapt_free(run->allocator, run->task_seq);
-    if (atomic_load(&run->failed))
-        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the reference's scratch");
-    return RAPT_OK;
+    return failed ? rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the reference's scratch")
+                  : RAPT_OK;
 }
 
 rapt_status rapt_reference_attention(const rapt_problem *problem,
@@ -306,7 +325,7 @@ rapt_status rapt_reference_attention(const rapt_problem *problem,
     }
     status = run_all(&run, own.n_threads);
     if (status == RAPT_OK && result.max_logit_reduced)
-        reduce_max(&view, run.max_logit64, result.max_logit_reduced);
+        reduce_max(&run, result.max_logit_reduced);
     rapt_free(own.allocator, own_max);
     return status;
 }

@@ -203,7 +203,7 @@ static rapt_status check_bias(struct view *view)
 static void fill_batch(struct view *view)
 {
     const rapt_problem *p = &view->problem;
-    view->pool = p->page_indptr != NULL;
+    view->pool = p->page_indptr || p->page_indices || p->last_page_len;
     view->batch = (struct rapt_batch){.n_seqs = p->n_seqs,
                                       .cu_q = p->cu_q,
                                       .cu_kv = p->cu_kv,
@@ -217,6 +217,17 @@ static void fill_batch(struct view *view)
                                       .kv_pos0 = p->kv_pos0,
                                       .mask = p->mask,
                                       .prefix = p->prefix};
+}
+
+/* Kernels count rows in 31 bits. */
+static rapt_status check_rows(const rapt_problem *p)
+{
+    int32_t total_q = p->cu_q[p->n_seqs];
+    if ((uint64_t)total_q * p->n_q_heads >= 1u << 31)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "cu_q[%u] is %d: with %u query heads that is 2^31 rows or more", p->n_seqs,
+                         total_q, p->n_q_heads);
+    return RAPT_OK;
 }
 
 static rapt_status check_page_size(const struct view *view)
@@ -246,6 +257,8 @@ rapt_status view_open(const rapt_problem *problem, struct view *out_view)
     status = check_page_size(view);
     if (status == RAPT_OK)
         status = rapt_batch_check(&view->batch);
+    if (status == RAPT_OK)
+        status = check_rows(p);
     if (status == RAPT_OK)
         status = check_tensor(view, "q", &p->q, &p->q_type, p->n_q_heads, p->head_dim, 0);
     if (status == RAPT_OK)

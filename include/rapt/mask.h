@@ -20,7 +20,7 @@ extern "C" {
 typedef enum rapt_mask_op {
     RAPT_MASK_FULL = 1,        /* always */
     RAPT_MASK_CAUSAL = 2,      /* J <= P */
-    RAPT_MASK_WINDOW = 3,      /* P - a <= J <= P + b; -1 = unbounded on that side */
+    RAPT_MASK_WINDOW = 3,      /* P - a <= J <= P + b; -1, or 2^30 and more, = unbounded */
     RAPT_MASK_CHUNKED = 4,     /* floor(P/a) == floor(J/a), a >= 1 */
     RAPT_MASK_PREFIX = 5,      /* J < prefix[b]; the int32[B] array is given with the lengths */
     RAPT_MASK_SINK_TOKENS = 6, /* J < a, a >= 0 */
