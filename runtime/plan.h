@@ -9,9 +9,70 @@
 #include "select.h"
 #include "work.h"
 
+enum plan_pipeline {
+    PLAN_PREFILL,
+    PLAN_DECODE,
+    PLAN_MERGE,
+    PLAN_STAGE,
+    PLAN_REDUCE,
+    PLAN_N_PIPELINES
+};
+
+/* Elements a step reads or writes, counted from each tensor's buffer offset: what record checks the
+ * buffers against. */
+struct rapt_plan_needs {
+    uint64_t q, k, v, out, bias;
+};
+
+struct rapt_plan_slot {
+    rapt_step step;
+    struct rapt_work_round *rounds;
+    struct rapt_plan_needs needs;
+    uint32_t n_stages;
+    int recorded; /* since the last rapt_plan_slot_done */
+};
+
+/* Where things lie in a slot and in the workspace, in 32-bit words. */
+struct rapt_plan_places {
+    uint32_t seqs, items, merges, stages, q_pos, pages;
+    uint64_t slot_bytes, table_bytes, workspace_bytes;
+    uint32_t partial_o, partial_ml, stage_k, stage_v;
+    uint32_t alignment; /* of slots and of the workspace */
+};
+
+struct rapt_plan {
+    rapt_device *device;
+    rapt_plan_params params; /* defaults filled in, layouts too */
+    struct rapt_selection selection;
+    struct rapt_work_params work;
+    struct rapt_work_bounds bounds;
+    struct rapt_plan_places places;
+    uint32_t features; /* RAPT_FEAT_* every step wants */
+    int narrow;        /* attention reads tensors through descriptors: 32-bit element indices */
+    int narrow_out;    /* some kernel writes the output through a descriptor */
+    int wide;          /* some kernel goes by address */
+
+    struct rapt_pipeline pipelines[PLAN_N_PIPELINES];
+    struct rapt_sets sets;
+    struct rapt_plan_slot *slots;
+
+    rapt_plan_memory memory;
+    uint64_t tables_address, workspace_address;
+    uint32_t generation;
+};
+
+/* Reads, checks and completes a caller's params: pure. Messages name the members. */
+rapt_status rapt_plan_params_check(const rapt_plan_params *caller, rapt_plan_params *out_params);
+/* The checked params' RAPT_FEAT_* bits and the question for rapt_select. */
+uint32_t rapt_plan_features(const rapt_plan_params *params);
+void rapt_plan_request(const rapt_plan_params *params, struct rapt_select_request *out_request);
+
 /* As rapt_plan_create, with the prefill and decode kernels named (RAPT_KERNEL_* + 1, 0 = choose):
  * how the kernel checks reach every row. */
 rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params *params,
                                     int force_prefill, int force_decode, rapt_plan **out_plan);
+
+/* Address of a buffer's byte `offset`, 0 for a NULL buffer. */
+uint64_t rapt_plan_address(const rapt_device *device, const rapt_buffer *buffer);
 
 #endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Exact work of a step. Masks are intervals of keys per row, so a row costs a few comparisons,
+ * whatever its length. */
+
+#include "plan.h"
+
+#include "batch.h"
+#include "checked.h"
+#include "error.h"
+
+#include <stdlib.h>
+
+struct span {
+    uint32_t begin, end;
+};
+
+static int by_begin(const void *a, const void *b)
+{
+    uint32_t x = ((const struct span *)a)->begin, y = ((const struct span *)b)->begin;
+    return (x > y) - (x < y);
+}
+
+/* Keys that at least one of the rows sees. Sorts the spans. */
+static uint64_t covered(struct span *spans, uint32_t n)
+{
+    uint64_t keys = 0;
+    uint32_t reached = 0;
+    qsort(spans, n, sizeof *spans, by_begin);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t begin = spans[i].begin > reached ? spans[i].begin : reached;
+        if (spans[i].end <= begin)
+            continue;
+        keys += spans[i].end - begin;
+        reached = spans[i].end;
+    }
+    return keys;
+}
+
+struct totals {
+    uint64_t pairs, rows, keys;
+};
+
+/* One sequence. `spans` has room for its rows when positions come in any order. */
+static void add_sequence(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
+                         uint32_t b, struct span *spans, struct totals *totals)
+{
+    uint32_t q_len = rapt_batch_q_len(batch, b), n_spans = 0;
+    for (uint32_t i = 0; i < q_len; i++) {
+        struct span span;
+        rapt_work_key_range(batch, mask, b, i, 1, &span.begin, &span.end);
+        if (span.begin == span.end)
+            continue;
+        totals->pairs = rapt_add_sat(totals->pairs, span.end - span.begin);
+        totals->rows++;
+        if (spans)
+            spans[n_spans++] = span;
+    }
+    if (spans) {
+        totals->keys += covered(spans, n_spans);
+    } else if (q_len) {
+        /* consecutive positions: their intervals touch */
+        struct span all;
+        rapt_work_key_range(batch, mask, b, 0, q_len, &all.begin, &all.end);
+        totals->keys += all.end - all.begin;
+    }
+}
+
+static rapt_status read_batch(const rapt_plan_params *plan, const rapt_step_params *step,
+                              struct rapt_batch *out_batch)
+{
+    int paged = (plan->flags & RAPT_PLAN_PAGED) != 0;
+    *out_batch = (struct rapt_batch){
+        .n_seqs = step->n_seqs,
+        .cu_q = step->cu_q,
+        .cu_kv = step->cu_kv,
+        .page_size = paged ? plan->page_size : 0,
+        .page_indptr = step->page_indptr,
+        .page_indices = step->page_indices,
+        .last_page_len = step->last_page_len,
+        .n_pool_pages = step->n_pool_pages,
+        .q_pos0 = step->q_pos0,
+        .q_pos = step->q_pos,
+        .kv_pos0 = step->kv_pos0,
+        .mask = step->mask,
+        .prefix = step->prefix,
+    };
+    return rapt_batch_check(out_batch);
+}
+
+rapt_status rapt_plan_cost(const rapt_plan_params *params, const rapt_step_params *step,
+                           rapt_cost *out_cost)
+{
+    if (!out_cost || out_cost->struct_size < sizeof out_cost->struct_size)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s",
+                         out_cost ? "out_cost.struct_size is 0: set it to sizeof(rapt_cost)"
+                                  : "out_cost is NULL");
+    rapt_plan_params p;
+    rapt_step_params s;
+    struct rapt_batch batch;
+    rapt_status status = rapt_plan_params_check(params, &p);
+    if (status == RAPT_OK)
+        status = rapt_params_read("rapt_step_params", step, &s, sizeof s);
+    if (status == RAPT_OK)
+        status = read_batch(&p, &s, &batch);
+    if (status != RAPT_OK)
+        return status;
+    struct span *spans = NULL;
+    if (batch.q_pos) {
+        spans = rapt_alloc(NULL, (size_t)batch.cu_q[batch.n_seqs], sizeof *spans);
+        if (!spans)
+            return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %d rows",
+                             batch.cu_q[batch.n_seqs]);
+    }
+    struct rapt_mask_closed mask;
+    struct totals totals = {0};
+    rapt_mask_lower(batch.mask, &mask);
+    for (uint32_t b = 0; b < batch.n_seqs; b++)
+        add_sequence(&batch, &mask, b, spans, &totals);
+    rapt_free(NULL, spans);
+    uint64_t dims = (uint64_t)p.head_dim + p.head_dim_v;
+    rapt_cost cost = {
+        .struct_size = sizeof cost,
+        .pairs = totals.pairs,
+        .flops = rapt_mul_sat(rapt_mul_sat(totals.pairs, p.n_q_heads), 2 * dims),
+        .exponentials = rapt_mul_sat(totals.pairs, p.n_q_heads),
+        .q_bytes = rapt_mul_sat(totals.rows * p.n_q_heads,
+                                p.head_dim * (uint64_t)rapt_type_bytes(p.q_type)),
+        .kv_bytes =
+            rapt_mul_sat(totals.keys * p.n_kv_heads, dims * (uint64_t)rapt_type_bytes(p.kv_type)),
+        .out_bytes = rapt_mul_sat(totals.rows * p.n_q_heads,
+                                  p.head_dim_v * (uint64_t)rapt_type_bytes(p.out_type)),
+    };
+    rapt_params_write(out_cost, &cost, sizeof cost);
+    return RAPT_OK;
+}

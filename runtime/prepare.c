@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One step: checks its lengths and tables, builds the work list straight into the slot. The slot
+ * may be write-combined memory, so it is written once, front to back where possible, and never
+ * read. */
+
+#include "plan.h"
+
+#include "batch.h"
+#include "checked.h"
+#include "error.h"
+#include "work_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+_Static_assert(sizeof(struct rapt_step_header) == 4 * RAPT_STEP_HEADER_WORDS, "args.h");
+_Static_assert(sizeof(struct rapt_step_seq) == 4 * RAPT_STEP_SEQ_WORDS, "args.h");
+_Static_assert(sizeof(struct rapt_step_item) == 4 * RAPT_STEP_ITEM_WORDS, "args.h");
+_Static_assert(sizeof(struct rapt_step_merge) == 4 * RAPT_STEP_MERGE_WORDS, "args.h");
+_Static_assert(sizeof(struct rapt_step_stage) == 4 * RAPT_STEP_STAGE_WORDS, "args.h");
+_Static_assert(sizeof(struct rapt_push) == RAPT_PUSH_BYTES, "args.h");
+
+struct preparation {
+    rapt_plan *plan;
+    rapt_step_params params;
+    struct rapt_batch batch;
+    struct rapt_mask_closed mask;
+    struct rapt_plan_needs needs;
+    struct rapt_work work;
+    uint32_t total_q, n_pages;
+};
+
+/* --------------------------------------------------------------------------------------- checks */
+
+static rapt_status check_capacity(struct preparation *prep)
+{
+    const rapt_plan_params *plan = &prep->plan->params;
+    const struct rapt_batch *batch = &prep->batch;
+    prep->total_q = (uint32_t)batch->cu_q[batch->n_seqs];
+    prep->n_pages = batch->page_size ? batch->page_indptr[batch->n_seqs] : 0;
+    if (batch->n_seqs > plan->max_batch)
+        return rapt_fail(RAPT_ERROR_CAPACITY, "n_seqs is %u: the plan holds %u (max_batch)",
+                         batch->n_seqs, plan->max_batch);
+    if (prep->total_q > plan->max_total_q)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "the step has %u query tokens: the plan holds %u (max_total_q)",
+                         prep->total_q, plan->max_total_q);
+    if (prep->n_pages > plan->max_pages)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "the step has %u page ids: the plan holds %u (max_pages)", prep->n_pages,
+                         plan->max_pages);
+    for (uint32_t b = 0; b < batch->n_seqs; b++) {
+        uint32_t kv_len = rapt_batch_kv_len(batch, b);
+        if (kv_len > plan->max_kv_len)
+            return rapt_fail(RAPT_ERROR_CAPACITY,
+                             "sequence %u has %u keys: the plan holds %u (max_kv_len)", b, kv_len,
+                             plan->max_kv_len);
+    }
+    return RAPT_OK;
+}
+
+static rapt_status check_offsets(const char *name, const uint64_t *offsets, uint32_t n_seqs,
+                                 rapt_type type)
+{
+    if (type == RAPT_TYPE_F32 || !offsets)
+        return RAPT_OK;
+    for (uint32_t b = 0; b < n_seqs; b++)
+        if (offsets[b] % 2 != 0)
+            return rapt_fail(RAPT_ERROR_ARGUMENT,
+                             "%s[%u] is %llu: 16-bit tensors need even offsets", name, b,
+                             (unsigned long long)offsets[b]);
+    return RAPT_OK;
+}
+
+static rapt_status check_values(const struct preparation *prep)
+{
+    const rapt_plan_params *plan = &prep->plan->params;
+    const rapt_step_params *step = &prep->params;
+    if ((plan->flags & RAPT_PLAN_CONST_MAX) && !isfinite(step->max_logit_const))
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "max_logit_const is %g: it must be finite",
+                         (double)step->max_logit_const);
+    if (!(plan->flags & RAPT_PLAN_BIAS) &&
+        (step->bias_offsets || step->bias_head_stride || step->bias_row_stride))
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "bias offsets or strides are given: the plan has no RAPT_PLAN_BIAS");
+    if (prep->batch.page_size && (step->k_offsets || step->v_offsets))
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "%s is set: paged K/V are found through the block tables",
+                         step->k_offsets ? "k_offsets" : "v_offsets");
+    rapt_status status = check_offsets("q_offsets", step->q_offsets, step->n_seqs, plan->q_type);
+    if (status == RAPT_OK)
+        status = check_offsets("k_offsets", step->k_offsets, step->n_seqs, plan->kv_type);
+    if (status == RAPT_OK)
+        status = check_offsets("v_offsets", step->v_offsets, step->n_seqs, plan->kv_type);
+    if (status == RAPT_OK)
+        status = check_offsets("out_offsets", step->out_offsets, step->n_seqs, plan->out_type);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------------------- bases */
+
+/* Element of token 0, head 0 of sequence b. */
+static uint64_t base_of(const rapt_layout *layout, const uint64_t *offsets, const int32_t *cu,
+                        uint32_t b)
+{
+    if (offsets)
+        return offsets[b];
+    if (layout->outer_stride)
+        return rapt_mul_sat(b, layout->outer_stride);
+    return (uint64_t)cu[b] * layout->token_stride;
+}
+
+/* Elements from the buffer's offset to the end of the last row. */
+static uint64_t reach(const rapt_layout *layout, uint64_t base, uint32_t n_tokens, uint32_t n_heads,
+                      uint32_t dim)
+{
+    if (n_tokens == 0)
+        return 0;
+    return rapt_add_sat(base, (uint64_t)(n_tokens - 1) * layout->token_stride +
+                                  (n_heads - 1) * layout->head_stride + dim);
+}
+
+static uint64_t max64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t pool_reach(const rapt_layout *layout, const struct rapt_batch *batch,
+                           uint32_t n_heads, uint32_t dim)
+{
+    if (batch->n_pool_pages == 0)
+        return 0;
+    return reach(layout, rapt_mul_sat(batch->n_pool_pages - 1, layout->outer_stride),
+                 batch->page_size, n_heads, dim);
+}
+
+static void measure(struct preparation *prep)
+{
+    const rapt_plan_params *plan = &prep->plan->params;
+    const rapt_step_params *step = &prep->params;
+    const struct rapt_batch *batch = &prep->batch;
+    struct rapt_plan_needs *needs = &prep->needs;
+    for (uint32_t b = 0; b < batch->n_seqs; b++) {
+        uint32_t q_len = rapt_batch_q_len(batch, b), kv_len = rapt_batch_kv_len(batch, b);
+        needs->q =
+            max64(needs->q, reach(&plan->q, base_of(&plan->q, step->q_offsets, batch->cu_q, b),
+                                  q_len, plan->n_q_heads, plan->head_dim));
+        needs->out = max64(needs->out,
+                           reach(&plan->out, base_of(&plan->out, step->out_offsets, batch->cu_q, b),
+                                 q_len, plan->n_q_heads, plan->head_dim_v));
+        if (!batch->page_size) {
+            needs->k =
+                max64(needs->k, reach(&plan->k, base_of(&plan->k, step->k_offsets, batch->cu_kv, b),
+                                      kv_len, plan->n_kv_heads, plan->head_dim));
+            needs->v =
+                max64(needs->v, reach(&plan->v, base_of(&plan->v, step->v_offsets, batch->cu_kv, b),
+                                      kv_len, plan->n_kv_heads, plan->head_dim_v));
+        }
+        if ((plan->flags & RAPT_PLAN_BIAS) && q_len && kv_len) {
+            uint64_t row = step->bias_row_stride ? step->bias_row_stride : kv_len;
+            uint64_t last = (uint64_t)(plan->n_q_heads - 1) * step->bias_head_stride +
+                            (q_len - 1) * row + kv_len;
+            needs->bias = max64(needs->bias,
+                                rapt_add_sat(step->bias_offsets ? step->bias_offsets[b] : 0, last));
+        }
+    }
+    if (batch->page_size) {
+        needs->k = pool_reach(&plan->k, batch, plan->n_kv_heads, plan->head_dim);
+        needs->v = pool_reach(&plan->v, batch, plan->n_kv_heads, plan->head_dim_v);
+    }
+}
+
+/* Through descriptors kernels count elements in 32 bits. */
+static rapt_status check_reach(const struct preparation *prep)
+{
+    const rapt_plan *plan = prep->plan;
+    const struct rapt_plan_needs *needs = &prep->needs;
+    const struct {
+        const char *name;
+        uint64_t n;
+        int narrow;
+    } tensors[] = {
+        {"q", needs->q, plan->narrow}, {"k", needs->k, plan->narrow},
+        {"v", needs->v, plan->narrow}, {"out", needs->out, plan->narrow_out},
+        {"bias", needs->bias, 1},
+    };
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
+        if (tensors[i].narrow && tensors[i].n > UINT32_MAX)
+            return rapt_fail(RAPT_ERROR_SHAPE,
+                             "%s reaches to element %llu: this plan's kernels index 2^32",
+                             tensors[i].name, (unsigned long long)tensors[i].n);
+    return RAPT_OK;
+}
+
+/* ------------------------------------------------------------------------------------- the slot */
+
+static uint32_t lo(uint64_t x)
+{
+    return (uint32_t)x;
+}
+
+static uint32_t hi(uint64_t x)
+{
+    return (uint32_t)(x >> 32);
+}
+
+static void write_header(const struct preparation *prep, uint32_t *words)
+{
+    const rapt_plan *plan = prep->plan;
+    const rapt_plan_params *p = &plan->params;
+    const struct rapt_plan_places *places = &plan->places;
+    const struct rapt_work *work = &prep->work;
+    struct rapt_step_header header = {
+        .version = RAPT_STEP_VERSION,
+        .features = plan->features | (prep->batch.q_pos ? RAPT_FEAT_Q_POS : 0),
+        .n_q_heads = p->n_q_heads,
+        .n_kv_heads = p->n_kv_heads,
+        .group = plan->work.group,
+        .n_seqs = prep->batch.n_seqs,
+        .total_q = prep->total_q,
+        .n_pages = prep->batch.n_pool_pages,
+        .q_token_stride = lo(p->q.token_stride),
+        .q_head_stride = lo(p->q.head_stride),
+        .k_token_stride = lo(p->k.token_stride),
+        .k_head_stride = lo(p->k.head_stride),
+        .v_token_stride = lo(p->v.token_stride),
+        .v_head_stride = lo(p->v.head_stride),
+        .out_token_stride = lo(p->out.token_stride),
+        .out_head_stride = lo(p->out.head_stride),
+        .scale = p->scale,
+        .softcap = p->softcap,
+        .max_logit_const = p->flags & RAPT_PLAN_CONST_MAX ? prep->params.max_logit_const : 0,
+        .left = prep->mask.left < RAPT_UNBOUNDED ? prep->mask.left : RAPT_UNBOUNDED,
+        .right = prep->mask.right < RAPT_UNBOUNDED ? prep->mask.right : RAPT_UNBOUNDED,
+        .chunk = prep->mask.chunk,
+        .seqs_word = places->seqs,
+        .items_word = places->items,
+        .merges_word = places->merges,
+        .q_pos_word = places->q_pos,
+        .pages_word = places->pages,
+        .stages_word = places->stages,
+        .n_prefill_items = work->n_prefill_items,
+        .n_decode_items = work->n_decode_items,
+        .n_merges = work->n_merges,
+        .n_stages = work->n_stages,
+        .partial_o_word = places->partial_o,
+        .partial_ml_word = places->partial_ml,
+        .stage_k_word = places->stage_k,
+        .stage_v_word = places->stage_v,
+        .bias_head_stride = prep->params.bias_head_stride,
+        .bias_row_stride = prep->params.bias_row_stride,
+    };
+    if (prep->batch.page_size) {
+        for (uint32_t size = prep->batch.page_size; size > 1; size >>= 1)
+            header.page_shift++;
+        header.page_mask = prep->batch.page_size - 1;
+        header.k_page_stride_lo = lo(p->k.outer_stride);
+        header.k_page_stride_hi = hi(p->k.outer_stride);
+        header.v_page_stride_lo = lo(p->v.outer_stride);
+        header.v_page_stride_hi = hi(p->v.outer_stride);
+    }
+    memcpy(words, &header, sizeof header);
+}
+
+static void write_seqs(const struct preparation *prep, struct rapt_step_seq *seqs)
+{
+    const rapt_plan_params *p = &prep->plan->params;
+    const rapt_step_params *step = &prep->params;
+    const struct rapt_batch *batch = &prep->batch;
+    for (uint32_t b = 0; b < batch->n_seqs; b++) {
+        uint64_t q = base_of(&p->q, step->q_offsets, batch->cu_q, b);
+        uint64_t out = base_of(&p->out, step->out_offsets, batch->cu_q, b);
+        uint64_t bias = step->bias_offsets ? step->bias_offsets[b] : 0;
+        struct rapt_step_seq seq = {
+            .q_row = (uint32_t)batch->cu_q[b],
+            .q_len = rapt_batch_q_len(batch, b),
+            .kv_len = rapt_batch_kv_len(batch, b),
+            .kv_limit = rapt_work_kv_limit(batch, &prep->mask, b),
+            .q_pos0 = batch->q_pos ? 0 : rapt_batch_q_pos(batch, b, 0),
+            .kv_pos0 = rapt_batch_kv_pos0(batch, b),
+            .q_base_lo = lo(q),
+            .q_base_hi = hi(q),
+            .out_base_lo = lo(out),
+            .out_base_hi = hi(out),
+            .bias_base_lo = lo(bias),
+            .bias_base_hi = hi(bias),
+        };
+        if (batch->page_size) {
+            seq.page_first = batch->page_indptr[b];
+            seq.n_seq_pages = batch->page_indptr[b + 1] - batch->page_indptr[b];
+        } else {
+            uint64_t k = base_of(&p->k, step->k_offsets, batch->cu_kv, b);
+            uint64_t v = base_of(&p->v, step->v_offsets, batch->cu_kv, b);
+            seq.k_base_lo = lo(k);
+            seq.k_base_hi = hi(k);
+            seq.v_base_lo = lo(v);
+            seq.v_base_hi = hi(v);
+        }
+        seqs[b] = seq;
+    }
+}
+
+static rapt_status build_work(struct preparation *prep, uint32_t *words,
+                              struct rapt_plan_slot *slot)
+{
+    rapt_plan *plan = prep->plan;
+    struct rapt_work *work = &prep->work;
+    *work = (struct rapt_work){
+        .items = (struct rapt_step_item *)(words + plan->places.items),
+        .merges = (struct rapt_step_merge *)(words + plan->places.merges),
+        .stages = (struct rapt_step_stage *)(words + plan->places.stages),
+        .rounds = slot->rounds,
+        .items_capacity = plan->bounds.items,
+        .merges_capacity = plan->bounds.merges,
+        .stages_capacity = plan->bounds.stages,
+        .rounds_capacity = plan->bounds.rounds,
+        .partial_rows_capacity = plan->bounds.partial_rows,
+    };
+    rapt_status status = rapt_work_build(&plan->work, &prep->batch, work);
+    if (status != RAPT_ERROR_CAPACITY || plan->params.n_splits || plan->params.fixed_split)
+        return status;
+    /* Where the caller holds partial rows short: as few parts as the longest item allows. */
+    struct rapt_selection whole = plan->selection;
+    struct rapt_work_params params = plan->work;
+    struct rapt_work fewer = *work;
+    params.selection = &whole;
+    whole.target_items = 1;
+    if (rapt_work_build(&params, &prep->batch, &fewer) != RAPT_OK)
+        return RAPT_ERROR_CAPACITY;
+    *work = fewer;
+    return RAPT_OK;
+}
+
+/* ------------------------------------------------------------------------------------------ API */
+
+static rapt_status read_step(rapt_plan *plan, const rapt_step_params *params,
+                             struct preparation *prep)
+{
+    rapt_status status =
+        rapt_params_read("rapt_step_params", params, &prep->params, sizeof prep->params);
+    if (status != RAPT_OK)
+        return status;
+    const rapt_step_params *step = &prep->params;
+    prep->plan = plan;
+    int paged = (plan->params.flags & RAPT_PLAN_PAGED) != 0;
+    if (!paged && (step->page_indptr || step->page_indices || step->last_page_len))
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "block tables are given: the plan has no RAPT_PLAN_PAGED");
+    prep->batch = (struct rapt_batch){
+        .n_seqs = step->n_seqs,
+        .cu_q = step->cu_q,
+        .cu_kv = step->cu_kv,
+        .page_size = paged ? plan->params.page_size : 0,
+        .page_indptr = step->page_indptr,
+        .page_indices = step->page_indices,
+        .last_page_len = step->last_page_len,
+        .n_pool_pages = paged ? step->n_pool_pages : 0,
+        .q_pos0 = step->q_pos0,
+        .q_pos = step->q_pos,
+        .kv_pos0 = step->kv_pos0,
+        .mask = step->mask,
+        .prefix = step->prefix,
+    };
+    if (step->slot >= plan->params.n_steps_in_flight)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "slot is %u: the plan has %u (n_steps_in_flight)",
+                         step->slot, plan->params.n_steps_in_flight);
+    if (!plan->memory.tables_mapped)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "the plan has no memory yet: rapt_plan_bind first");
+#ifndef NDEBUG
+    if (plan->slots[step->slot].recorded)
+        return rapt_fail(RAPT_ERROR_BUSY,
+                         "slot %u was recorded and not marked done (rapt_plan_slot_done)",
+                         step->slot);
+#endif
+    return rapt_batch_check(&prep->batch);
+}
+
+static void fill_step(const struct preparation *prep, rapt_step *step)
+{
+    const rapt_plan *plan = prep->plan;
+    const struct rapt_work *work = &prep->work;
+    uint64_t words = RAPT_STEP_HEADER_WORDS + (uint64_t)prep->batch.n_seqs * RAPT_STEP_SEQ_WORDS +
+                     (uint64_t)work->n_items * RAPT_STEP_ITEM_WORDS +
+                     (uint64_t)work->n_merges * RAPT_STEP_MERGE_WORDS +
+                     (uint64_t)work->n_stages * RAPT_STEP_STAGE_WORDS +
+                     (prep->batch.q_pos ? prep->total_q : 0) + prep->n_pages;
+    uint64_t floats = (uint64_t)work->n_partial_rows * (plan->params.head_dim_v + 2);
+    if (work->n_stages)
+        floats += (uint64_t)plan->selection.stage_rows *
+                  (plan->params.head_dim + plan->params.head_dim_v);
+    *step = (rapt_step){
+        .struct_size = sizeof *step,
+        .slot = prep->params.slot,
+        .n_seqs = prep->batch.n_seqs,
+        .total_q = prep->total_q,
+        .n_items = work->n_items,
+        .n_prefill_items = work->n_prefill_items,
+        .n_decode_items = work->n_decode_items,
+        .n_merges = work->n_merges,
+        .n_rounds = work->n_rounds,
+        .n_partial_rows = work->n_partial_rows,
+        .table_bytes_used = words * 4,
+        .workspace_bytes_used = floats * 4,
+    };
+}
+
+static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint32_t *words)
+{
+    rapt_plan *plan = prep->plan;
+    write_header(prep, words);
+    write_seqs(prep, (struct rapt_step_seq *)(words + plan->places.seqs));
+    if (prep->batch.q_pos && prep->total_q)
+        memcpy(words + plan->places.q_pos, prep->batch.q_pos, prep->total_q * sizeof(int32_t));
+    if (prep->n_pages)
+        memcpy(words + plan->places.pages, prep->batch.page_indices,
+               prep->n_pages * sizeof(uint32_t));
+    if (++plan->generation == 0) /* 0 marks a slot without a step */
+        plan->generation = 1;
+    slot->needs = prep->needs;
+    slot->n_stages = prep->work.n_stages;
+    slot->step.generation = plan->generation;
+    slot->recorded = 0;
+    rapt_sets_reset(&plan->sets, prep->params.slot);
+}
+
+rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params, rapt_step *out_step)
+{
+    struct preparation prep = {0};
+    if (!plan || !out_step || out_step->struct_size < sizeof out_step->struct_size)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s",
+                         !plan       ? "plan is NULL"
+                         : !out_step ? "out_step is NULL"
+                                     : "out_step.struct_size is 0: set it to sizeof(rapt_step)");
+    rapt_status status = read_step(plan, params, &prep);
+    if (status != RAPT_OK)
+        return status;
+    rapt_step step;
+    rapt_mask_lower(prep.batch.mask, &prep.mask);
+    status = check_capacity(&prep);
+    if (status == RAPT_OK)
+        status = check_values(&prep);
+    if (status == RAPT_OK) {
+        measure(&prep);
+        status = check_reach(&prep);
+    }
+    uint32_t *words = (uint32_t *)((char *)plan->memory.tables_mapped +
+                                   prep.params.slot * plan->places.slot_bytes);
+    struct rapt_plan_slot *slot = &plan->slots[prep.params.slot];
+    if (status == RAPT_OK)
+        status = build_work(&prep, words, slot);
+    fill_step(&prep, &step);
+    if (status == RAPT_ERROR_CAPACITY) /* what is needed; the slot still holds what it held */
+        rapt_params_write(out_step, &step, sizeof step);
+    if (status != RAPT_OK)
+        return status;
+    slot->step = step;
+    publish(&prep, slot, words);
+    step.generation = slot->step.generation;
+    rapt_params_write(out_step, &step, sizeof step);
+    return RAPT_OK;
+}
+
+void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot)
+{
+    if (plan && slot < plan->params.n_steps_in_flight)
+        plan->slots[slot].recorded = 0;
+}

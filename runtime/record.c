@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One layer: checks its buffers, then appends dispatches and barriers. Everything that can fail is
+ * asked before the first command. */
+
+#include "plan.h"
+
+#include "checked.h"
+#include "error.h"
+#include "kernel_table.h"
+
+#include <string.h>
+
+struct recording {
+    rapt_plan *plan;
+    rapt_record_params params;
+    const struct rapt_plan_slot *slot;
+    uint32_t first, end; /* items */
+    int merge;           /* the merge and the reduction follow */
+    struct rapt_bindings bindings[PLAN_N_PIPELINES];
+    struct rapt_push push;
+    uint32_t reduced_base; /* of the reduction's output */
+    uint32_t used;         /* pipelines dispatched so far, as bits */
+    VkCommandBuffer commands;
+};
+
+/* --------------------------------------------------------------------------------------- checks */
+
+static rapt_status check_buffer(const char *name, const rapt_buffer *buffer, uint64_t n_elements,
+                                uint64_t element_bytes)
+{
+    uint64_t n_bytes = rapt_mul_sat(n_elements, element_bytes);
+    if (n_bytes == 0)
+        return RAPT_OK;
+    if (!buffer->buffer)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.buffer is NULL: the step needs %llu bytes of it",
+                         name, (unsigned long long)n_bytes);
+    if (buffer->offset % 4 != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.offset is %llu: expected a multiple of 4 bytes",
+                         name, (unsigned long long)buffer->offset);
+    if (buffer->size < n_bytes)
+        return rapt_fail(RAPT_ERROR_SHAPE, "%s.size is %llu: the step reaches to byte %llu", name,
+                         (unsigned long long)buffer->size, (unsigned long long)n_bytes);
+    return RAPT_OK;
+}
+
+static rapt_status check_buffers(const struct recording *rec)
+{
+    const rapt_plan_params *p = &rec->plan->params;
+    const rapt_record_params *r = &rec->params;
+    const struct rapt_plan_needs *needs = &rec->slot->needs;
+    uint64_t n_rows = (uint64_t)rec->slot->step.total_q * p->n_q_heads;
+    uint64_t kv_bytes = rapt_type_bytes(p->kv_type);
+    const struct {
+        const char *name;
+        const rapt_buffer *buffer;
+        uint64_t n, bytes;
+    } buffers[] = {
+        {"q", &r->q, needs->q, rapt_type_bytes(p->q_type)},
+        {"k", &r->k, needs->k, kv_bytes},
+        {"v", &r->v, needs->v, kv_bytes},
+        {"out", &r->out, needs->out, rapt_type_bytes(p->out_type)},
+        {"lse", &r->lse, p->flags & RAPT_PLAN_LSE ? n_rows : 0, 4},
+        {"max_logit", &r->max_logit, p->flags & RAPT_PLAN_MAX_LOGIT ? n_rows : 0, 4},
+        {"max_logit_reduced", &r->max_logit_reduced,
+         p->flags & RAPT_PLAN_MAX_LOGIT_REDUCED ? (uint64_t)rec->slot->step.n_seqs * p->n_q_heads
+                                                : 0,
+         4},
+        {"slopes", &r->slopes, p->flags & RAPT_PLAN_ALIBI ? p->n_q_heads : 0, 4},
+        {"sinks", &r->sinks, p->flags & RAPT_PLAN_SINKS ? p->n_q_heads : 0, 4},
+        {"bias", &r->bias, needs->bias, rapt_type_bytes(p->bias_type)},
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
+        rapt_status status =
+            check_buffer(buffers[i].name, buffers[i].buffer, buffers[i].n, buffers[i].bytes);
+        if (status != RAPT_OK)
+            return status;
+    }
+    return RAPT_OK;
+}
+
+static rapt_status check_step(struct recording *rec)
+{
+    rapt_plan *plan = rec->plan;
+    const rapt_step *step = rec->params.step;
+    if (!rec->params.command_buffer)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "command_buffer is NULL");
+    if (!step)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "step is NULL");
+    if (step->slot >= plan->params.n_steps_in_flight || step->generation == 0 ||
+        step->generation != plan->slots[step->slot].step.generation)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "step is not what rapt_plan_prepare last made of slot %u", step->slot);
+    rec->slot = &plan->slots[step->slot];
+    rec->commands = rec->params.command_buffer;
+    uint32_t n_items = rec->slot->step.n_items, n = rec->params.n_items;
+    rec->first = rec->params.first_item;
+    rec->end = rec->first + n;
+    if (rec->params.only_merge) {
+        if (rec->params.no_merge || rec->first || n)
+            return rapt_fail(RAPT_ERROR_ARGUMENT,
+                             "only_merge goes with no items and without no_merge");
+        rec->end = 0;
+        rec->merge = 1;
+        return RAPT_OK;
+    }
+    if (rec->first > n_items || n > n_items - rec->first)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "items %u to %u: the step has %u", rec->first,
+                         rec->first + n, n_items);
+    if (rec->first == 0 && n == 0)
+        rec->end = n_items;
+    rec->merge = rec->end == n_items && !rec->params.no_merge;
+    return RAPT_OK;
+}
+
+/* ------------------------------------------------------------------------------------- bindings */
+
+static uint32_t align_rest(const rapt_plan *plan, const rapt_buffer *buffer)
+{
+    uint32_t alignment = plan->device->caps.storage_buffer_alignment;
+    return alignment > 1 ? (uint32_t)(buffer->offset % alignment) : 0;
+}
+
+/* Binds a buffer at an aligned offset; returns the elements between that and the caller's. */
+static uint32_t bind(const struct recording *rec, const rapt_buffer *buffer, uint64_t n_bytes,
+                     uint32_t element_bytes, rapt_buffer *out_bound)
+{
+    if (!buffer->buffer || n_bytes == 0)
+        return 0;
+    uint32_t rest = align_rest(rec->plan, buffer);
+    *out_bound = (rapt_buffer){buffer->buffer, buffer->offset - rest, n_bytes + rest};
+    return rest / element_bytes;
+}
+
+static void fill_bindings(struct recording *rec)
+{
+    const rapt_plan *plan = rec->plan;
+    const rapt_plan_params *p = &plan->params;
+    const rapt_record_params *r = &rec->params;
+    const struct rapt_plan_needs *needs = &rec->slot->needs;
+    struct rapt_push *push = &rec->push;
+    uint32_t q_bytes = (uint32_t)rapt_type_bytes(p->q_type);
+    uint32_t kv_bytes = (uint32_t)rapt_type_bytes(p->kv_type);
+    uint32_t out_bytes = (uint32_t)rapt_type_bytes(p->out_type);
+    uint32_t bias_bytes = (uint32_t)rapt_type_bytes(p->bias_type);
+    uint64_t row_bytes = 4ull * rec->slot->step.total_q * p->n_q_heads;
+    uint64_t head_bytes = 4ull * p->n_q_heads;
+    struct rapt_bindings b = {.fallback = plan->memory.workspace};
+    b.fallback.size = plan->places.alignment < plan->places.workspace_bytes
+                          ? plan->places.alignment
+                          : plan->places.workspace_bytes;
+    rapt_buffer tables = plan->memory.tables;
+    tables.offset += r->step->slot * plan->places.slot_bytes;
+    bind(rec, &tables, plan->places.slot_bytes, 4, &b.buffers[RAPT_BIND_STEP]);
+    push->work_base = bind(rec, &plan->memory.workspace, plan->places.workspace_bytes, 4,
+                           &b.buffers[RAPT_BIND_WORK]);
+    push->q_base = bind(rec, &r->q, needs->q * q_bytes, q_bytes, &b.buffers[RAPT_BIND_Q]);
+    push->k_base = bind(rec, &r->k, needs->k * kv_bytes, kv_bytes, &b.buffers[RAPT_BIND_K]);
+    push->v_base = bind(rec, &r->v, needs->v * kv_bytes, kv_bytes, &b.buffers[RAPT_BIND_V]);
+    push->out_base =
+        bind(rec, &r->out, needs->out * out_bytes, out_bytes, &b.buffers[RAPT_BIND_OUT]);
+    if (p->flags & RAPT_PLAN_LSE)
+        push->lse_base = bind(rec, &r->lse, row_bytes, 4, &b.buffers[RAPT_BIND_LSE]);
+    if (p->flags & RAPT_PLAN_MAX_LOGIT)
+        push->max_logit_base =
+            bind(rec, &r->max_logit, row_bytes, 4, &b.buffers[RAPT_BIND_MAX_LOGIT]);
+    if (p->flags & RAPT_PLAN_SINKS)
+        push->sinks_base = bind(rec, &r->sinks, head_bytes, 4, &b.buffers[RAPT_BIND_SINKS]);
+    if (p->flags & RAPT_PLAN_ALIBI)
+        push->slopes_base = bind(rec, &r->slopes, head_bytes, 4, &b.buffers[RAPT_BIND_SLOPES]);
+    if (p->flags & RAPT_PLAN_BIAS)
+        push->bias_base =
+            bind(rec, &r->bias, needs->bias * bias_bytes, bias_bytes, &b.buffers[RAPT_BIND_BIAS]);
+    for (int i = 0; i < PLAN_N_PIPELINES; i++)
+        rec->bindings[i] = b;
+}
+
+static void fill_address(const struct recording *rec, const rapt_buffer *buffer, RAPT_U *out_lo,
+                         RAPT_U *out_hi)
+{
+    uint64_t address = rapt_plan_address(rec->plan->device, buffer);
+    *out_lo = (uint32_t)address;
+    *out_hi = (uint32_t)(address >> 32);
+}
+
+static void fill_addresses(struct recording *rec)
+{
+    const rapt_plan *plan = rec->plan;
+    const rapt_record_params *r = &rec->params;
+    struct rapt_push *push = &rec->push;
+    uint64_t step = plan->tables_address + r->step->slot * plan->places.slot_bytes;
+    push->step_lo = (uint32_t)step;
+    push->step_hi = (uint32_t)(step >> 32);
+    push->work_lo = (uint32_t)plan->workspace_address;
+    push->work_hi = (uint32_t)(plan->workspace_address >> 32);
+    fill_address(rec, &r->q, &push->q_lo, &push->q_hi);
+    fill_address(rec, &r->k, &push->k_lo, &push->k_hi);
+    fill_address(rec, &r->v, &push->v_lo, &push->v_hi);
+    fill_address(rec, &r->out, &push->out_lo, &push->out_hi);
+    if (plan->params.flags & RAPT_PLAN_LSE)
+        fill_address(rec, &r->lse, &push->lse_lo, &push->lse_hi);
+    if (plan->params.flags & RAPT_PLAN_MAX_LOGIT)
+        fill_address(rec, &r->max_logit, &push->max_logit_lo, &push->max_logit_hi);
+}
+
+/* ------------------------------------------------------------------------------------- commands */
+
+static void barrier(const struct recording *rec)
+{
+    VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+    };
+    rec->plan->device->vk.vkCmdPipelineBarrier(rec->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory,
+                                               0, NULL, 0, NULL);
+}
+
+static rapt_status dispatch(struct recording *rec, enum plan_pipeline i, uint32_t first,
+                            uint32_t count)
+{
+    rapt_plan *plan = rec->plan;
+    uint32_t slot = rec->params.step->slot;
+    struct rapt_push push = rec->push;
+    if (i == PLAN_REDUCE)
+        push.out_base = rec->reduced_base;
+    push.first = first;
+    push.count = count;
+    if (count == 0)
+        return RAPT_OK;
+    rapt_status (*record)(rapt_device *, struct rapt_pipeline *, struct rapt_sets *, uint32_t,
+                          uint32_t, VkCommandBuffer, const struct rapt_bindings *,
+                          const struct rapt_push *, uint32_t) =
+        rec->used & (1u << i) ? rapt_pipeline_dispatch_again : rapt_pipeline_dispatch;
+    rec->used |= 1u << i;
+    return record(plan->device, &plan->pipelines[i], &plan->sets, slot, (uint32_t)i, rec->commands,
+                  &rec->bindings[i], &push, count);
+}
+
+/* Pipelines this record will dispatch, as bits. */
+static uint32_t pipelines_wanted(const struct recording *rec)
+{
+    const rapt_step *step = &rec->slot->step;
+    uint32_t wanted = 0;
+    if (rec->first < rec->end && rec->first < step->n_prefill_items) {
+        wanted |= 1u << PLAN_PREFILL;
+        if (rec->slot->n_stages)
+            wanted |= 1u << PLAN_STAGE;
+    }
+    if (rec->first < rec->end && rec->end > step->n_prefill_items)
+        wanted |= 1u << PLAN_DECODE;
+    if (rec->merge && step->n_merges)
+        wanted |= 1u << PLAN_MERGE;
+    if (rec->merge && rec->plan->selection.reduce.kernel >= 0)
+        wanted |= 1u << PLAN_REDUCE;
+    return wanted;
+}
+
+static rapt_status check_dispatches(const struct recording *rec)
+{
+    rapt_plan *plan = rec->plan;
+    uint32_t wanted = pipelines_wanted(rec);
+    for (uint32_t i = 0; i < PLAN_N_PIPELINES; i++) {
+        if (!(wanted & (1u << i)))
+            continue;
+        rapt_status status =
+            rapt_bindings_check(plan->device, &plan->pipelines[i], &rec->bindings[i]);
+        if (status != RAPT_OK)
+            return status;
+        if (rapt_sets_left(&plan->sets, rec->params.step->slot, i) == 0)
+            return rapt_fail(RAPT_ERROR_CAPACITY,
+                             "this is record %u of the step: the plan was made for %u "
+                             "(max_records_per_step)",
+                             plan->params.max_records_per_step + 1,
+                             plan->params.max_records_per_step);
+    }
+    return RAPT_OK;
+}
+
+/* The items of the slice, round by round; a slice stages what its rounds need once more. */
+static rapt_status record_rounds(struct recording *rec)
+{
+    const rapt_step *step = &rec->slot->step;
+    int recorded = 0;
+    for (uint32_t i = 0; i < step->n_rounds; i++) {
+        const struct rapt_work_round *round = &rec->slot->rounds[i];
+        uint32_t first = rec->first > round->item_first ? rec->first : round->item_first;
+        uint32_t end = round->item_first + round->n_items;
+        end = rec->end < end ? rec->end : end;
+        if (first >= end)
+            continue;
+        rapt_status status = RAPT_OK;
+        /* Rounds of prefill share the staged rows and hand running states on; decode items share
+         * nothing with what comes before. */
+        if (recorded && !round->decode)
+            barrier(rec);
+        if (round->n_stages) {
+            status = dispatch(rec, PLAN_STAGE, round->stage_first, round->n_stages);
+            barrier(rec);
+        }
+        if (status == RAPT_OK)
+            status = dispatch(rec, round->decode ? PLAN_DECODE : PLAN_PREFILL, first, end - first);
+        if (status != RAPT_OK)
+            return status;
+        recorded = 1;
+    }
+    return RAPT_OK;
+}
+
+static rapt_status record_end(struct recording *rec)
+{
+    const rapt_plan *plan = rec->plan;
+    const rapt_step *step = &rec->slot->step;
+    rapt_status status = RAPT_OK;
+    if (step->n_merges) {
+        barrier(rec);
+        status = dispatch(rec, PLAN_MERGE, 0, step->n_merges);
+    }
+    if (status != RAPT_OK || plan->selection.reduce.kernel < 0)
+        return status;
+    barrier(rec);
+    return dispatch(rec, PLAN_REDUCE, 0, step->n_seqs);
+}
+
+rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
+{
+    struct recording rec;
+    memset(&rec, 0, sizeof rec);
+    if (!plan)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "plan is NULL");
+    rec.plan = plan;
+    rapt_status status =
+        rapt_params_read("rapt_record_params", params, &rec.params, sizeof rec.params);
+    if (status == RAPT_OK)
+        status = check_step(&rec);
+    if (status == RAPT_OK)
+        status = check_buffers(&rec);
+    if (status != RAPT_OK)
+        return status;
+    fill_bindings(&rec);
+    if (plan->selection.reduce.kernel >= 0) {
+        /* the reduction's output is the reduced maxima */
+        struct rapt_bindings *b = &rec.bindings[PLAN_REDUCE];
+        rec.reduced_base = bind(&rec, &rec.params.max_logit_reduced,
+                                4ull * rec.slot->step.n_seqs * plan->params.n_q_heads, 4,
+                                &b->buffers[RAPT_BIND_OUT]);
+    }
+    status = check_dispatches(&rec);
+    if (status != RAPT_OK)
+        return status;
+    if (plan->wide)
+        fill_addresses(&rec);
+    rapt_device *device = plan->device;
+    if (device->debug_utils && device->cmd_begin_label) {
+        VkDebugUtilsLabelEXT label = {
+            .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT,
+            .pLabelName = "rapt attention",
+        };
+        device->cmd_begin_label(rec.commands, &label);
+    }
+    plan->slots[rec.params.step->slot].recorded = 1;
+    if (rec.slot->step.n_partial_rows || rec.slot->n_stages)
+        barrier(&rec); /* the workspace may be what an earlier record is still using */
+    status = record_rounds(&rec);
+    if (status == RAPT_OK && rec.merge)
+        status = record_end(&rec);
+    if (device->debug_utils && device->cmd_end_label)
+        device->cmd_end_label(rec.commands);
+    return status;
+}
