@@ -42,8 +42,8 @@ static uint64_t checksum(const struct blob_header *header, const void *payload, 
     return XXH64(header, offsetof(struct blob_header, checksum), of_payload);
 }
 
-/* What a driver's own header must say (VkPipelineCacheHeaderVersionOne): drivers should check it, but
- * not all of them do. */
+/* What a driver's own header must say (VkPipelineCacheHeaderVersionOne): drivers should check it,
+ * but not all of them do. */
 static int payload_fits(const rapt_caps *caps, const uint8_t *payload, size_t n_bytes)
 {
     uint32_t words[4];
@@ -155,8 +155,8 @@ rapt_status rapt_device_pipeline_cache_get(rapt_device *device, void *data, size
     if (*inout_bytes < needed) {
         size_t given = *inout_bytes;
         *inout_bytes = needed;
-        return rapt_fail(RAPT_ERROR_CAPACITY, "the pipeline cache has %zu bytes now: %zu were given",
-                         needed, given);
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "the pipeline cache has %zu bytes now: %zu were given", needed, given);
     }
     /* Another thread may have added pipelines since: then the driver fills what fits. */
     payload_bytes = *inout_bytes - sizeof(struct blob_header);

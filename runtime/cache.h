@@ -6,8 +6,8 @@
 
 #include "device.h"
 
-/* Makes device->pipeline_cache, from the blob if it is one of this device and driver and whole; else
- * it is ignored with a warning and the cache begins empty. */
+/* Makes device->pipeline_cache, from the blob if it is one of this device and driver and whole;
+ * else it is ignored with a warning and the cache begins empty. */
 rapt_status rapt_cache_create(rapt_device *device, const void *blob, size_t n_bytes);
 
 /* NULL if the blob may go to this driver, else why not. `out_payload` points into the blob. */

@@ -74,8 +74,7 @@ static void read_property_chain(const struct rapt_instance *vk, VkPhysicalDevice
     chain->maintenance3.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES;
     chain->id.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
     chain->driver.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES;
-    chain->subgroup_size.sType =
-        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
+    chain->subgroup_size.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
     chain->push.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PUSH_DESCRIPTOR_PROPERTIES_KHR;
 
     chain->base.pNext = &chain->subgroup;
@@ -216,9 +215,10 @@ static rapt_status read_queue_family(const struct rapt_instance *vk,
     if (wanted == UINT32_MAX)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "%s has no compute queue",
                          physical->caps.device_name);
-    return rapt_fail(RAPT_ERROR_ARGUMENT,
-                     "queue_family is %u: expected a family of %s with compute (it has %u families)",
-                     (unsigned)wanted, physical->caps.device_name, (unsigned)n);
+    return rapt_fail(
+        RAPT_ERROR_ARGUMENT,
+        "queue_family is %u: expected a family of %s with compute (it has %u families)",
+        (unsigned)wanted, physical->caps.device_name, (unsigned)n);
 }
 
 static uint8_t component_type(uint32_t type)

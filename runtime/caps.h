@@ -9,11 +9,11 @@
 
 struct rapt_physical {
     VkPhysicalDevice handle;
-    rapt_caps caps;      /* features == supported & ~disable */
-    uint32_t extensions; /* of the device, as bits of enum rapt_extension_id */
-    uint32_t version;    /* the lower of the instance's and the device's */
+    rapt_caps caps;                  /* features == supported & ~disable */
+    uint32_t extensions;             /* of the device, as bits of enum rapt_extension_id */
+    uint32_t version;                /* the lower of the instance's and the device's */
     struct rapt_feature_chain chain; /* what it supports; not linked to anything outside */
-    uint32_t queue_family; /* the one compute work should go to */
+    uint32_t queue_family;           /* the one compute work should go to */
 };
 
 /* Reads everything. `queue_family` UINT32_MAX = choose; `dedicated` prefers a family without

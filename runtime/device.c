@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --------------------------------------------------------------------------- names, logs, errors */
+/* --------------------------------------------------------------------------- names, logs, errors
+ */
 
 void rapt_device_log(const rapt_device *device, rapt_log_level level, const char *format, ...)
 {
@@ -151,10 +152,11 @@ static rapt_status none_matches(const char *select, uint32_t n_usable, const cha
     if (n_usable == 0 && first_reason[0])
         return rapt_fail(RAPT_ERROR_NO_DEVICE, "no usable Vulkan device: %s", first_reason);
     if (n_usable == 0)
-        return rapt_fail(RAPT_ERROR_NO_DEVICE, "no Vulkan device: the loader found no driver with one");
+        return rapt_fail(RAPT_ERROR_NO_DEVICE,
+                         "no Vulkan device: the loader found no driver with one");
     return rapt_fail(RAPT_ERROR_NO_DEVICE,
-                     "no device matches '%s': expected an index below %u or a part of a name", select,
-                     (unsigned)n_usable);
+                     "no device matches '%s': expected an index below %u or a part of a name",
+                     select, (unsigned)n_usable);
 }
 
 /* Reads the device that params->select means; indices count usable devices only. */
@@ -332,8 +334,8 @@ static rapt_status make_own(rapt_device *device, const rapt_device_params *param
 {
     device->sink.log = &device->log;
     device->sink.n_messages = &device->n_validation_messages;
-    rapt_status status = rapt_instance_create(params, params->validation ? &device->sink : NULL,
-                                              &device->loader);
+    rapt_status status =
+        rapt_instance_create(params, params->validation ? &device->sink : NULL, &device->loader);
     if (status == RAPT_OK)
         status = select_physical(&device->loader, params, physical);
     if (status != RAPT_OK)
@@ -387,11 +389,13 @@ static rapt_status adopt(rapt_device *device, const rapt_device_params *params,
                          struct rapt_physical *physical)
 {
     if (!params->physical_device || !params->device)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL: an adopted device needs instance, "
-                                              "physical_device and device",
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "%s is NULL: an adopted device needs instance, "
+                         "physical_device and device",
                          params->physical_device ? "device" : "physical_device");
     if (params->n_enabled_extensions && !params->enabled_extensions)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "enabled_extensions is NULL, n_enabled_extensions is %u",
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "enabled_extensions is NULL, n_enabled_extensions is %u",
                          (unsigned)params->n_enabled_extensions);
     rapt_status status = rapt_instance_adopt(params, &device->loader);
     if (status == RAPT_OK)
@@ -410,8 +414,8 @@ static rapt_status adopt(rapt_device *device, const rapt_device_params *params,
 static rapt_status fill_device(rapt_device *device, const rapt_device_params *params)
 {
     struct rapt_physical physical;
-    rapt_status status = params->instance ? adopt(device, params, &physical)
-                                          : make_own(device, params, &physical);
+    rapt_status status =
+        params->instance ? adopt(device, params, &physical) : make_own(device, params, &physical);
     if (status != RAPT_OK)
         return status;
     device->get_instance_proc_addr = device->loader.get_instance_proc_addr;

@@ -7,12 +7,22 @@
 #include <string.h>
 
 static const char *const feature_names[RAPT_N_FEATURES] = {
-    "f16",         "int8",        "storage16",
-    "storage8",    "int64",       "subgroup",
-    "subgroup_size_control",      "buffer_device_address",
-    "push_descriptor",            "integer_dot",
-    "coopmat",     "coopmat2",    "bf16",
-    "memory_model", "priority",   "debug_utils",
+    "f16",
+    "int8",
+    "storage16",
+    "storage8",
+    "int64",
+    "subgroup",
+    "subgroup_size_control",
+    "buffer_device_address",
+    "push_descriptor",
+    "integer_dot",
+    "coopmat",
+    "coopmat2",
+    "bf16",
+    "memory_model",
+    "priority",
+    "debug_utils",
     "cpu_rows",
 };
 
@@ -24,7 +34,8 @@ const char *rapt_feature_name(uint32_t bit)
 rapt_status rapt_features_parse(const char *text, rapt_features *out_features)
 {
     if (!text)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "text is NULL: expected feature names, \"\" for none");
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "text is NULL: expected feature names, \"\" for none");
     if (!out_features)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "out_features is NULL");
     rapt_features features = 0;
@@ -36,16 +47,17 @@ rapt_status rapt_features_parse(const char *text, rapt_features *out_features)
         while (word > 0 && (text[word - 1] == ' ' || text[word - 1] == '\t'))
             word--;
         uint32_t bit = 0;
-        while (bit < RAPT_N_FEATURES && (strlen(feature_names[bit]) != word ||
-                                         memcmp(feature_names[bit], text, word) != 0))
+        while (bit < RAPT_N_FEATURES &&
+               (strlen(feature_names[bit]) != word || memcmp(feature_names[bit], text, word) != 0))
             bit++;
         if (word > 0 && bit == RAPT_N_FEATURES)
-            return rapt_fail(RAPT_ERROR_SYNTAX,
-                             "'%.*s' is no feature name: expected a comma-separated list of f16, int8, "
-                             "storage16, storage8, int64, subgroup, subgroup_size_control, "
-                             "buffer_device_address, push_descriptor, integer_dot, coopmat, coopmat2, "
-                             "bf16, memory_model, priority, debug_utils, cpu_rows",
-                             (int)(word < 64 ? word : 64), text);
+            return rapt_fail(
+                RAPT_ERROR_SYNTAX,
+                "'%.*s' is no feature name: expected a comma-separated list of f16, int8, "
+                "storage16, storage8, int64, subgroup, subgroup_size_control, "
+                "buffer_device_address, push_descriptor, integer_dot, coopmat, coopmat2, "
+                "bf16, memory_model, priority, debug_utils, cpu_rows",
+                (int)(word < 64 ? word : 64), text);
         if (word > 0)
             features |= 1ull << bit;
         text += n;
@@ -143,8 +155,9 @@ uint32_t rapt_extensions_needed(uint32_t available, rapt_features features)
     STRUCT(coopmat2, RAPT_EXTENSION_COOPMAT2, RAPT_VK_TYPE_COOPMAT2_FEATURES)                      \
     STRUCT(bfloat16, RAPT_EXTENSION_BFLOAT16, RAPT_VK_TYPE_BFLOAT16_FEATURES)
 
-/* MEMBER(bit it stands for, is the bit itself or goes along with it, struct, member). A bit is there
- * when all its own members are; the companions are enabled with it where the device has them. */
+/* MEMBER(bit it stands for, is the bit itself or goes along with it, struct, member). A bit is
+ * there when all its own members are; the companions are enabled with it where the device has them.
+ */
 #define CHAIN_MEMBERS(MEMBER)                                                                      \
     MEMBER(RAPT_FEATURE_INT64, 1, base.features, shaderInt64)                                      \
     MEMBER(RAPT_FEATURE_STORAGE_16BIT, 1, storage16, storageBuffer16BitAccess)                     \

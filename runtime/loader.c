@@ -89,11 +89,10 @@ static rapt_status load_global(const struct rapt_instance *instance, struct glob
 static rapt_status load_instance(struct rapt_instance *instance)
 {
 #define FUNCTION(name)                                                                             \
-    instance->name =                                                                               \
-        (PFN_vk##name)instance->get_instance_proc_addr(instance->handle, "vk" #name);              \
+    instance->name = (PFN_vk##name)instance->get_instance_proc_addr(instance->handle, "vk" #name); \
     if (!instance->name)                                                                           \
-        return rapt_fail(RAPT_ERROR_NO_DEVICE, "the Vulkan loader has no vk%s: Vulkan 1.1 is needed", \
-                         #name);
+        return rapt_fail(RAPT_ERROR_NO_DEVICE,                                                     \
+                         "the Vulkan loader has no vk%s: Vulkan 1.1 is needed", #name);
     RAPT_INSTANCE_FUNCTIONS(FUNCTION)
 #undef FUNCTION
     instance->GetCoopmatProperties =
@@ -163,9 +162,10 @@ static rapt_status query_layer(const struct global_functions *vk, const rapt_all
 
 /* ---------------------------------------------------------------------------------- validation */
 
-static VKAPI_ATTR VkBool32 VKAPI_CALL
-on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
-           const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                 VkDebugUtilsMessageTypeFlagsEXT types,
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data,
+                                                 void *user)
 {
     const struct rapt_validation_sink *sink = user;
     (void)severity;
@@ -271,16 +271,15 @@ static rapt_status create_instance(const rapt_device_params *params,
     VkApplicationInfo app = {
         .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
         .pEngineName = "rapt",
-        .engineVersion = VK_MAKE_API_VERSION(0, RAPT_VERSION_MAJOR, RAPT_VERSION_MINOR,
-                                             RAPT_VERSION_PATCH),
+        .engineVersion =
+            VK_MAKE_API_VERSION(0, RAPT_VERSION_MAJOR, RAPT_VERSION_MINOR, RAPT_VERSION_PATCH),
         .apiVersion = instance->api_version,
     };
     VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
         .pNext = instance->validation ? fill_validation(&chain, &offer, sink) : NULL,
-        .flags = offer.portability_enumeration
-                     ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR
-                     : 0,
+        .flags =
+            offer.portability_enumeration ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
         .pApplicationInfo = &app,
         .enabledLayerCount = instance->validation ? 1 : 0,
         .ppEnabledLayerNames = layers,

@@ -81,6 +81,7 @@ void rapt_requirements_finish(rapt_requirements *requirements)
         return;
     rapt_free(NULL, requirements->internal);
     size_t struct_size = requirements->struct_size;
-    memset(requirements, 0, struct_size < sizeof *requirements ? struct_size : sizeof *requirements);
+    memset(requirements, 0,
+           struct_size < sizeof *requirements ? struct_size : sizeof *requirements);
     requirements->struct_size = struct_size;
 }

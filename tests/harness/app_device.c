@@ -29,8 +29,7 @@ rapt_status app_device_init(uint32_t api_version, struct app_device *out_app)
 {
     memset(out_app, 0, sizeof *out_app);
     out_app->api_version = api_version;
-    rapt_status status =
-        rapt_loader_open(&out_app->library, &out_app->get_instance_proc_addr);
+    rapt_status status = rapt_loader_open(&out_app->library, &out_app->get_instance_proc_addr);
     if (status != RAPT_OK)
         return status;
     PFN_vkCreateInstance vkCreateInstance =
@@ -50,8 +49,7 @@ rapt_status app_device_init(uint32_t api_version, struct app_device *out_app)
     }
     INSTANCE_FUNCTION(out_app, vkEnumeratePhysicalDevices);
     uint32_t n = 1;
-    VkResult result =
-        vkEnumeratePhysicalDevices(out_app->instance, &n, &out_app->physical_device);
+    VkResult result = vkEnumeratePhysicalDevices(out_app->instance, &n, &out_app->physical_device);
     if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || n == 0)
         status = rapt_fail(RAPT_ERROR_NO_DEVICE, "no device was found");
     if (status == RAPT_OK)
@@ -85,8 +83,8 @@ rapt_status app_device_open(struct app_device *app, const char *const *extension
         app->device = VK_NULL_HANDLE;
         return rapt_fail(RAPT_ERROR_DEVICE, "vkCreateDevice: %d", (int)result);
     }
-    app->get_device_proc_addr = (PFN_vkGetDeviceProcAddr)app->get_instance_proc_addr(
-        app->instance, "vkGetDeviceProcAddr");
+    app->get_device_proc_addr =
+        (PFN_vkGetDeviceProcAddr)app->get_instance_proc_addr(app->instance, "vkGetDeviceProcAddr");
     PFN_vkGetDeviceQueue vkGetDeviceQueue =
         (PFN_vkGetDeviceQueue)app->get_device_proc_addr(app->device, "vkGetDeviceQueue");
     vkGetDeviceQueue(app->device, app->queue_family, 0, &app->queue);

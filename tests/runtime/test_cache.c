@@ -120,9 +120,10 @@ static void test_damage(void **state)
     device = create(blob, 5);
     assert_non_null(strstr(log_text, "shorter"));
     rapt_device_destroy(&device);
-    device = create("not a pipeline cache, whatever its length may suggest, but a line of text that "
-                    "somebody took for one",
-                    90);
+    device =
+        create("not a pipeline cache, whatever its length may suggest, but a line of text that "
+               "somebody took for one",
+               90);
     assert_non_null(strstr(log_text, "pipeline cache is ignored"));
     rapt_device_destroy(&device);
     free(blob);

@@ -171,8 +171,7 @@ static void test_arguments(void **state)
     assert_int_equal(rapt_device_create(&params, &device), RAPT_ERROR_ARGUMENT);
     assert_null(device);
     assert_int_equal(rapt_device_create(NULL, NULL), RAPT_ERROR_ARGUMENT);
-    params = (rapt_device_params){.struct_size = sizeof params,
-                                  .device = (VkDevice)(uintptr_t)16};
+    params = (rapt_device_params){.struct_size = sizeof params, .device = (VkDevice)(uintptr_t)16};
     assert_int_equal(rapt_device_create(&params, &device), RAPT_ERROR_ARGUMENT);
     rapt_allocator half = {0};
     params = (rapt_device_params){.struct_size = sizeof params, .allocator = &half};
@@ -225,9 +224,9 @@ static void adopt_requirements(uint32_t api_version, rapt_features disable)
                      RAPT_OK);
     assert_int_equal(needs.api_version, VK_API_VERSION_1_1);
     assert_int_equal(needs.useful & disable, 0);
-    assert_int_equal(app_device_open(&app, needs.device_extensions, needs.n_device_extensions,
-                                     needs.features),
-                     RAPT_OK);
+    assert_int_equal(
+        app_device_open(&app, needs.device_extensions, needs.n_device_extensions, needs.features),
+        RAPT_OK);
     rapt_device_params params = {.struct_size = sizeof params, .disable = disable};
     app_device_adopt(&app, &params);
     params.enabled_extensions = needs.device_extensions;
@@ -309,7 +308,7 @@ static void test_adopt_versioned(void **state)
 /* A loader that lies: what the wrapped functions say instead. */
 static struct {
     PFN_vkGetInstanceProcAddr real;
-    uint32_t version;      /* of instance and devices */
+    uint32_t version; /* of instance and devices */
     int no_extensions;
     int refuse_priority;
     uint32_t n_refused;
@@ -538,9 +537,8 @@ static void test_validation(void **state)
 {
     (void)state;
     char log[4096] = "";
-    rapt_device_params params = {.struct_size = sizeof params,
-                                 .validation = 1,
-                                 .log = {log, collect, RAPT_LOG_WARNING}};
+    rapt_device_params params = {
+        .struct_size = sizeof params, .validation = 1, .log = {log, collect, RAPT_LOG_WARNING}};
     rapt_device *device = create(&params);
     const int active = rapt_device_validation_active(device);
     const uint32_t n_messages = rapt_device_validation_messages(device);
@@ -579,9 +577,12 @@ static void test_driver_version(void **state)
         const char *info;
         uint32_t major, minor;
     } cases[] = {
-        {"Mesa 25.0.7-2 (LLVM 19.1.7)", 25, 0}, {"Mesa 26.1.6-1 (LLVM 21.1.8)", 26, 1},
-        {"550.54.14", 550, 54},                 {"", 0, 0},
-        {"no version", 0, 0},                   {"SwiftShader 5", 0, 0},
+        {"Mesa 25.0.7-2 (LLVM 19.1.7)", 25, 0},
+        {"Mesa 26.1.6-1 (LLVM 21.1.8)", 26, 1},
+        {"550.54.14", 550, 54},
+        {"", 0, 0},
+        {"no version", 0, 0},
+        {"SwiftShader 5", 0, 0},
         {"Driver Build: 0808, 512.762.12", 512, 762},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
