@@ -2,6 +2,8 @@
 #include "kernel_table.h"
 
 #include "args.h"
+#include "error.h"
+#include "select.h"
 
 #include <string.h>
 
@@ -62,4 +64,26 @@ const uint32_t *rapt_kernel_words(int kernel, size_t *out_n_bytes)
         return NULL;
     *out_n_bytes = rapt_kernel_blobs[kernel].n_words * sizeof(uint32_t);
     return rapt_kernel_blobs[kernel].words;
+}
+
+uint32_t rapt_kernel_count(void)
+{
+    return RAPT_N_KERNELS;
+}
+
+rapt_status rapt_kernel_get_info(const rapt_caps *caps, uint32_t index, rapt_kernel_info *out_info)
+{
+    if (!out_info)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "out_info is NULL");
+    if (index >= rapt_kernel_count())
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "index is %u: the table has %u kernels", index,
+                         rapt_kernel_count());
+    rapt_kernel_info info = {
+        .struct_size = sizeof info,
+        .name = rapt_kernel_name((int)index),
+        .absent_reason = rapt_kernel_absent_reason((int)index),
+        .unsupported_reason = caps ? rapt_kernel_unsupported_reason(caps, (int)index) : NULL,
+    };
+    rapt_params_write(out_info, &info, sizeof info);
+    return RAPT_OK;
 }
