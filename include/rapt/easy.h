@@ -46,7 +46,12 @@ typedef struct rapt_easy_options {
     uint32_t n_slices; /* record and submit the work list in this many submissions */
     uint32_t plan_flags; /* further RAPT_PLAN_* bits, FEW_PIPELINES for one */
     rapt_layout k_pool, v_pool; /* layout of the pool made when problem.page_size > 0; zero = NHD */
-    int kv_one_buffer; /* K and V rows interleaved by the layouts above share one pool buffer */
+    int kv_one_buffer; /* K and V rows interleaved by the layouts above share one pool buffer: V's
+                          begin behind K's in the innermost axis whose stride has room for both */
+    /* Not the library's kernels but the textbook's three: QK^T stored to memory, softmax over it,
+     * then times V. For comparisons: memory grows with q_len * kv_len. Takes packed f32, f16 and
+     * bf16 with the masks full and causal, and the output alone. */
+    int three_pass;
 } rapt_easy_options;
 
 /* One call: upload, compute, read back. result's pointers say what is wanted. */

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef EASY_JOB_H
+#define EASY_JOB_H
+
+/* A problem on its way to the device: what plan and prepare are told, the page pool, the buffers. */
+
+#include "tier.h"
+
+enum job_buffer {
+    JOB_Q,
+    JOB_K,
+    JOB_V,
+    JOB_OUT,
+    JOB_LSE,
+    JOB_MAX_LOGIT,
+    JOB_REDUCED,
+    JOB_SLOPES,
+    JOB_SINKS,
+    JOB_BIAS,
+    JOB_TABLES,
+    JOB_WORKSPACE,
+    JOB_N_BUFFERS
+};
+
+/* Where the packed K/V of a problem go when they are put into pages. */
+struct job_pages {
+    uint32_t n_pages;
+    uint32_t *indptr, *indices, *last_len; /* of the tier's allocator */
+};
+
+struct three_pass;
+
+struct rapt_easy_job {
+    rapt_easy *easy;
+    rapt_problem problem; /* defaults filled in; its arrays are read during create only */
+    rapt_easy_options options;
+    rapt_plan_params plan_params;
+    rapt_plan *plan;
+    struct three_pass *three_pass; /* instead of a plan */
+    rapt_step step;
+    rapt_cost cost;
+    rapt_easy_buffer *buffers[JOB_N_BUFFERS]; /* V is NULL where K's buffer holds both */
+    uint64_t v_offset;                        /* bytes, in K's buffer */
+    uint64_t v_span;                          /* bytes from there on */
+    uint32_t total_q;
+    int done; /* run has been called */
+    double create_seconds, plan_seconds, prepare_seconds, record_seconds;
+};
+
+/* problem.c: checks the problem, fills job->problem and job->plan_params. */
+rapt_status job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
+                             const rapt_result *want);
+/* Makes the buffers of the tensors and fills those that go in. */
+rapt_status job_upload(rapt_easy_job *job, const struct job_pages *pages,
+                       const rapt_result *want);
+/* n elements of an array from `source` on, as `type`, to element `target` of data. */
+void job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
+                 uint64_t source, uint64_t n);
+/* What prepare is told; bias_offsets is u64[n_seqs] of scratch. */
+void job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
+                     uint64_t *bias_offsets, rapt_step_params *out_params);
+
+/* pages.c */
+rapt_status job_pages_make(rapt_easy_job *job, struct job_pages *pages);
+void job_pages_finish(rapt_easy_job *job, struct job_pages *pages);
+/* Puts packed K/V into pools of job->plan_params' layouts; places no token uses hold NaN. */
+rapt_status job_pages_upload(rapt_easy_job *job, const struct job_pages *pages);
+
+/* three_pass.c */
+rapt_status three_pass_create(rapt_easy_job *job);
+void three_pass_destroy(rapt_easy_job *job);
+rapt_status three_pass_record(rapt_easy_job *job, VkCommandBuffer commands);
+uint64_t three_pass_bytes(const rapt_easy_job *job); /* of the stored scores */
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rapt_problem -> plan and step params, buffers filled with what the device stores. */
+#include "job.h"
+
+#include "checked.h"
+#include "convert.h"
+
+#include <string.h>
+
+void job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
+                 uint64_t source, uint64_t n)
+{
+    size_t bytes = rapt_type_bytes(type);
+    if (array->type == type) {
+        memcpy((uint8_t *)data + target * bytes, (const uint8_t *)array->data + source * bytes,
+               (size_t)n * bytes);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++)
+        rapt_store(data, type, target + i, rapt_load(array->data, array->type, source + i));
+}
+
+/* Zero strides mean dense; outer_stride stays 0 for packed tensors. */
+static void fill_layout(rapt_layout *layout, uint32_t n_heads, uint32_t dim, uint32_t page_size)
+{
+    if (layout->token_stride == 0)
+        layout->token_stride = (uint64_t)n_heads * dim;
+    if (layout->head_stride == 0)
+        layout->head_stride = dim;
+    if (layout->outer_stride == 0)
+        layout->outer_stride = page_size * layout->token_stride;
+}
+
+static void fill_types(rapt_problem *problem)
+{
+    rapt_array *arrays[] = {&problem->q, &problem->k, &problem->v, &problem->bias};
+    for (int i = 0; i < 4; i++) {
+        if (arrays[i]->type == RAPT_TYPE_DEFAULT)
+            arrays[i]->type = RAPT_TYPE_F32;
+    }
+    if (problem->q_type == RAPT_TYPE_DEFAULT)
+        problem->q_type = problem->q.type;
+    if (problem->kv_type == RAPT_TYPE_DEFAULT)
+        problem->kv_type = problem->k.type;
+    if (problem->out_type == RAPT_TYPE_DEFAULT)
+        problem->out_type = RAPT_TYPE_F32;
+    if (problem->head_dim_v == 0)
+        problem->head_dim_v = problem->head_dim;
+}
+
+static int in_pages(const rapt_problem *problem)
+{
+    return problem->page_size > 0;
+}
+
+static void fill_layouts(rapt_easy_job *job)
+{
+    rapt_problem *problem = &job->problem;
+    rapt_plan_params *plan = &job->plan_params;
+    int ready = problem->page_indptr != NULL;
+    fill_layout(&problem->q.layout, problem->n_q_heads, problem->head_dim, 0);
+    fill_layout(&problem->k.layout, problem->n_kv_heads, problem->head_dim,
+                ready ? problem->page_size : 0);
+    fill_layout(&problem->v.layout, problem->n_kv_heads, problem->head_dim_v,
+                ready ? problem->page_size : 0);
+    plan->q = problem->q.layout;
+    plan->k = problem->k.layout;
+    plan->v = problem->v.layout;
+    if (in_pages(problem) && !ready) {
+        plan->k = job->options.k_pool;
+        plan->v = job->options.v_pool;
+        fill_layout(&plan->k, problem->n_kv_heads, problem->head_dim, problem->page_size);
+        fill_layout(&plan->v, problem->n_kv_heads, problem->head_dim_v, problem->page_size);
+    }
+}
+
+static uint32_t plan_flags(const rapt_easy_job *job, const rapt_result *want)
+{
+    const rapt_problem *problem = &job->problem;
+    uint32_t flags = job->options.plan_flags;
+    flags |= problem->slopes ? RAPT_PLAN_ALIBI : 0;
+    flags |= problem->sinks ? RAPT_PLAN_SINKS : 0;
+    flags |= problem->bias.data ? RAPT_PLAN_BIAS : 0;
+    flags |= want->lse ? RAPT_PLAN_LSE : 0;
+    flags |= want->max_logit || want->max_logit_reduced ? RAPT_PLAN_MAX_LOGIT : 0;
+    flags |= want->max_logit_reduced ? RAPT_PLAN_MAX_LOGIT_REDUCED : 0;
+    flags |= problem->unnormalised ? RAPT_PLAN_UNNORMALISED : 0;
+    flags |= problem->use_max_logit_const ? RAPT_PLAN_CONST_MAX : 0;
+    flags |= in_pages(problem) ? RAPT_PLAN_PAGED : 0;
+    return flags;
+}
+
+/* Capacity for exactly this problem. */
+static void fill_capacity(rapt_easy_job *job)
+{
+    const rapt_problem *problem = &job->problem;
+    rapt_plan_params *plan = &job->plan_params;
+    uint64_t n_pages = 0, longest = 1;
+    for (uint32_t b = 0; b < problem->n_seqs; b++) {
+        uint64_t len;
+        if (problem->page_indptr) {
+            uint64_t n = problem->page_indptr[b + 1] - problem->page_indptr[b];
+            len = n == 0 ? 0 : (n - 1) * problem->page_size + problem->last_page_len[b];
+        } else {
+            len = (uint64_t)(problem->cu_kv[b + 1] - problem->cu_kv[b]);
+        }
+        n_pages += in_pages(problem) ? (len + problem->page_size - 1) / problem->page_size : 0;
+        longest = len > longest ? len : longest;
+    }
+    plan->max_batch = problem->n_seqs;
+    plan->max_total_q = job->total_q ? job->total_q : 1;
+    plan->max_pages = (uint32_t)n_pages;
+    plan->max_kv_len = (uint32_t)longest;
+    plan->n_steps_in_flight = 1;
+    plan->max_records_per_step = job->options.n_slices + 1;
+}
+
+rapt_status job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
+                             const rapt_result *want)
+{
+    rapt_status status = rapt_problem_check(problem);
+    if (status == RAPT_OK)
+        status = rapt_params_read("rapt_problem", problem, &job->problem, sizeof job->problem);
+    if (status != RAPT_OK)
+        return status;
+    rapt_problem *own = &job->problem;
+    const rapt_easy_options *options = &job->options;
+    fill_types(own);
+    job->total_q = (uint32_t)own->cu_q[own->n_seqs];
+    job->plan_params = (rapt_plan_params){
+        .struct_size = sizeof job->plan_params,
+        .n_q_heads = own->n_q_heads,
+        .n_kv_heads = own->n_kv_heads,
+        .head_dim = own->head_dim,
+        .head_dim_v = own->head_dim_v,
+        .q_type = own->q_type,
+        .kv_type = own->kv_type,
+        .out_type = own->out_type,
+        .bias_type = own->bias.type,
+        .flags = plan_flags(job, want),
+        .scale = own->scale,
+        .softcap = own->softcap,
+        .page_size = own->page_size,
+        .path = options->path,
+        .block_q = options->block_q,
+        .block_kv = options->block_kv,
+        .pages_per_block = options->pages_per_block,
+        .n_splits = options->n_splits,
+        .fixed_split = options->fixed_split,
+        .max_keys_per_item = options->max_keys_per_item,
+        .shared_memory_limit = options->shared_memory_limit,
+    };
+    fill_layouts(job);
+    fill_capacity(job);
+    return RAPT_OK;
+}
+
+void job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
+                     uint64_t *bias_offsets, rapt_step_params *out_params)
+{
+    const rapt_problem *problem = &job->problem;
+    const rapt_layout *bias = &problem->bias.layout;
+    rapt_step_params params = {
+        .struct_size = sizeof params,
+        .n_seqs = problem->n_seqs,
+        .cu_q = problem->cu_q,
+        .q_pos0 = problem->q_pos0,
+        .q_pos = problem->q_pos,
+        .kv_pos0 = problem->kv_pos0,
+        .mask = problem->mask,
+        .prefix = problem->prefix,
+        .max_logit_const = problem->use_max_logit_const ? problem->max_logit_const : 0,
+        .bias_head_stride = (uint32_t)bias->head_stride,
+        .bias_row_stride = (uint32_t)bias->token_stride,
+    };
+    if (problem->page_indptr) {
+        params.page_indptr = problem->page_indptr;
+        params.page_indices = problem->page_indices;
+        params.last_page_len = problem->last_page_len;
+        params.n_pool_pages = problem->n_pool_pages;
+    } else if (in_pages(problem)) {
+        params.page_indptr = pages->indptr;
+        params.page_indices = pages->indices;
+        params.last_page_len = pages->last_len;
+        params.n_pool_pages = pages->n_pages;
+    } else {
+        params.cu_kv = problem->cu_kv;
+    }
+    if (problem->bias.data && problem->bias_offsets) {
+        params.bias_offsets = problem->bias_offsets;
+    } else if (problem->bias.data && bias->outer_stride) {
+        for (uint32_t b = 0; b < problem->n_seqs; b++)
+            bias_offsets[b] = b * bias->outer_stride;
+        params.bias_offsets = bias_offsets;
+    }
+    *out_params = params;
+}
+
+/* A whole array as it is, in the type the device stores. */
+static rapt_status upload_array(rapt_easy_job *job, enum job_buffer which, const char *name,
+                                const rapt_array *array, rapt_type type)
+{
+    rapt_easy *easy = job->easy;
+    size_t bytes = rapt_type_bytes(type);
+    rapt_status status = rapt_easy_buffer_create(easy, rapt_mul_sat(array->n_elements, bytes),
+                                                 name, 0, &job->buffers[which]);
+    if (status != RAPT_OK || array->n_elements == 0)
+        return status;
+    if (array->type == type)
+        return rapt_easy_upload(easy, job->buffers[which], 0, array->data,
+                                array->n_elements * bytes);
+    void *data = rapt_alloc(easy->allocator, array->n_elements, bytes);
+    if (!data)
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory to convert %s", name);
+    job_convert(data, type, 0, array, 0, array->n_elements);
+    status = rapt_easy_upload(easy, job->buffers[which], 0, data, array->n_elements * bytes);
+    rapt_free(easy->allocator, data);
+    return status;
+}
+
+static rapt_status upload_heads(rapt_easy_job *job, enum job_buffer which, const char *name,
+                                const float *values)
+{
+    rapt_array array = {.data = values, .n_elements = job->problem.n_q_heads, .type = RAPT_TYPE_F32};
+    return values ? upload_array(job, which, name, &array, RAPT_TYPE_F32) : RAPT_OK;
+}
+
+static rapt_status make_results(rapt_easy_job *job, const rapt_result *want)
+{
+    const rapt_problem *problem = &job->problem;
+    rapt_easy *easy = job->easy;
+    uint64_t rows = (uint64_t)job->total_q * problem->n_q_heads;
+    uint64_t out_bytes = rapt_mul_sat(rows, problem->head_dim_v) * rapt_type_bytes(problem->out_type);
+    rapt_status status = rapt_easy_buffer_create(easy, out_bytes, "out", 0, &job->buffers[JOB_OUT]);
+    if (status == RAPT_OK && want->lse)
+        status = rapt_easy_buffer_create(easy, rows * 4, "lse", 0, &job->buffers[JOB_LSE]);
+    if (status == RAPT_OK && (want->max_logit || want->max_logit_reduced))
+        status =
+            rapt_easy_buffer_create(easy, rows * 4, "max_logit", 0, &job->buffers[JOB_MAX_LOGIT]);
+    if (status == RAPT_OK && want->max_logit_reduced)
+        status = rapt_easy_buffer_create(easy, (uint64_t)problem->n_seqs * problem->n_q_heads * 4,
+                                         "max_logit_reduced", 0, &job->buffers[JOB_REDUCED]);
+    return status;
+}
+
+rapt_status job_upload(rapt_easy_job *job, const struct job_pages *pages, const rapt_result *want)
+{
+    const rapt_problem *problem = &job->problem;
+    rapt_status status = upload_array(job, JOB_Q, "Q", &problem->q, problem->q_type);
+    if (status == RAPT_OK && pages->indptr) {
+        status = job_pages_upload(job, pages);
+    } else if (status == RAPT_OK) {
+        status = upload_array(job, JOB_K, "K", &problem->k, problem->kv_type);
+        if (status == RAPT_OK)
+            status = upload_array(job, JOB_V, "V", &problem->v, problem->kv_type);
+    }
+    if (status == RAPT_OK)
+        status = upload_heads(job, JOB_SLOPES, "slopes", problem->slopes);
+    if (status == RAPT_OK)
+        status = upload_heads(job, JOB_SINKS, "sinks", problem->sinks);
+    if (status == RAPT_OK && problem->bias.data)
+        status = upload_array(job, JOB_BIAS, "bias", &problem->bias, problem->bias.type);
+    if (status == RAPT_OK)
+        status = make_results(job, want);
+    return status;
+}
