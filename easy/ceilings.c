@@ -5,8 +5,6 @@
 
 #include "baseline_args.h"
 
-#include <string.h>
-
 #define RUN_SECONDS 0.02 /* a run this long is far above what a submission costs */
 #define N_RUNS 7
 
@@ -100,13 +98,13 @@ static uint64_t memory_bytes(const rapt_easy *easy)
 static rapt_status measure_pass(struct measurement *m, enum rapt_kernel_id id, uint64_t n_bytes,
                                 double counted, double *inout_best)
 {
-    if (id == RAPT_KERNEL_ceiling_read_address && !m->easy->get_address)
+    int by_address = id == RAPT_KERNEL_ceiling_read_address || id == RAPT_KERNEL_ceiling_read_uniform;
+    if (by_address && !m->easy->get_address)
         return RAPT_OK;
     rapt_status status = make_kernel(m, id, 0);
     m->groups = invocations(m->easy) / m->lanes;
-    m->push = (struct rapt_ceiling_push){.n = (uint32_t)(n_bytes / 16),
-                                         .stride = m->groups * m->lanes};
-    if (id == RAPT_KERNEL_ceiling_read_address && status == RAPT_OK) {
+    m->push = (struct rapt_ceiling_push){.n = (uint32_t)(n_bytes / 16 / m->groups)};
+    if (by_address && status == RAPT_OK) {
         uint64_t address = easy_buffer_address(m->from);
         m->push.from_lo = (uint32_t)address;
         m->push.from_hi = (uint32_t)(address >> 32);
@@ -159,7 +157,8 @@ static rapt_status measure(struct measurement *m, rapt_ceilings *ceilings)
         status = rapt_easy_buffer_create(m->easy, n_bytes, "ceiling to", 0, &m->to);
     if (status == RAPT_OK)
         status = fill(m);
-    static const uint32_t chains[] = {8, 12, 16};
+    /* Enough chains to hide the latency of one, few enough to stay in registers. */
+    static const uint32_t chains[] = {8, 10, 12};
     for (int i = 0; i < 3 && status == RAPT_OK; i++)
         status = measure_flops(m, chains[i], &ceilings->flops_per_second);
     double bytes = (double)n_bytes;
@@ -168,6 +167,10 @@ static rapt_status measure(struct measurement *m, rapt_ceilings *ceilings)
                               &ceilings->read_bytes_per_second);
     if (status == RAPT_OK)
         status = measure_pass(m, RAPT_KERNEL_ceiling_read_address, n_bytes, bytes,
+                              &ceilings->read_bytes_per_second);
+    /* On anything but the CPU driver this one only shows how well a cache line is broadcast. */
+    if (status == RAPT_OK && m->easy->caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
+        status = measure_pass(m, RAPT_KERNEL_ceiling_read_uniform, n_bytes, bytes,
                               &ceilings->read_bytes_per_second);
     if (status == RAPT_OK)
         status = measure_pass(m, RAPT_KERNEL_ceiling_copy, n_bytes, 2 * bytes,

@@ -23,10 +23,10 @@ struct rapt_three_pass_push {
     RAPT_F scale;
 };
 
-/* n is iterations (multiply-adds) or 16-byte elements (copy, read). */
+/* n is iterations (multiply-adds) or 16-byte elements of a workgroup (copy, read): a multiple of 16
+ * times its invocations. */
 struct rapt_ceiling_push {
     RAPT_U n;
-    RAPT_U stride; /* elements between two of one invocation: all invocations */
     RAPT_F x, y;
     RAPT_U from_lo, from_hi; /* by address */
 };

@@ -1,6 +1,6 @@
 #version 450
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copies push.n quads, eight an iteration. */
+/* Copies push.n quads per workgroup, eight an iteration. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "baseline_args.h"
@@ -11,10 +11,11 @@ layout(push_constant) uniform Push { rapt_ceiling_push push; };
 
 void main()
 {
-    uint i = gl_GlobalInvocationID.x;
+    uint lanes = gl_WorkGroupSize.x, i = gl_WorkGroupID.x * push.n + gl_LocalInvocationIndex;
+    uint end = i + push.n;
     do {
         [[unroll]] for (uint k = 0; k < 8; k++)
-            to[i + k * push.stride] = from[i + k * push.stride];
-        i += 8 * push.stride;
-    } while (i < push.n);
+            to[i + k * lanes] = from[i + k * lanes];
+        i += 8 * lanes;
+    } while (i < end);
 }

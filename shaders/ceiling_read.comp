@@ -1,7 +1,8 @@
 #version 450
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads push.n quads, sixteen an iteration, and reduces them to one number per invocation, through
- * a descriptor or (BY_ADDRESS) an address. */
+/* Reads push.n quads per workgroup, sixteen an iteration, and reduces them to one number per invocation, through
+ * a descriptor or (BY_ADDRESS) an address; lanes side by side or (UNIFORM) all at the same place, which
+ * is what the CPU driver does best. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "baseline_args.h"
@@ -21,11 +22,17 @@ layout(set = 0, binding = RAPT_BIND_K, std430) readonly buffer From { uvec4 from
 void main()
 {
     uvec4 sum = uvec4(0);
-    uint i = gl_GlobalInvocationID.x;
+    /* a stretch of its own for every workgroup: the prefetchers of CPUs follow it */
+#ifdef UNIFORM
+    uint lanes = 1, i = gl_WorkGroupID.x * push.n;
+#else
+    uint lanes = gl_WorkGroupSize.x, i = gl_WorkGroupID.x * push.n + gl_LocalInvocationIndex;
+#endif
+    uint end = i + push.n;
     do {
         [[unroll]] for (uint k = 0; k < 16; k++)
-            sum ^= FROM(i + k * push.stride);
-        i += 16 * push.stride;
-    } while (i < push.n);
+            sum ^= FROM(i + k * lanes);
+        i += 16 * lanes;
+    } while (i < end);
     results[gl_GlobalInvocationID.x] = sum.x ^ sum.y ^ sum.z ^ sum.w;
 }
