@@ -93,8 +93,9 @@ struct vote {
 static int vote(struct vote *vote, uint64_t n_seqs, const char *voter)
 {
     if (vote->voter && vote->n_seqs != n_seqs)
-        return cli_fail(CLI_USAGE, "%s has %llu sequences, %s has %llu", vote->voter,
-                        (unsigned long long)vote->n_seqs, voter, (unsigned long long)n_seqs);
+        return cli_fail(CLI_USAGE, "%s has %llu sequence%s, %s has %llu", vote->voter,
+                        (unsigned long long)vote->n_seqs, vote->n_seqs == 1 ? "" : "s", voter,
+                        (unsigned long long)n_seqs);
     vote->n_seqs = n_seqs;
     vote->voter = voter;
     return 0;
@@ -120,13 +121,16 @@ static int count_sequences(struct attend *attend, const struct attend_view *kv_v
     code = code ? code : vote_table(attend, ATTEND_CU_KV, 1, &votes);
     code = code ? code : vote_table(attend, ATTEND_PAGE_INDPTR, 1, &votes);
     code = code ? code : vote_table(attend, ATTEND_LAST_PAGE_LEN, 0, &votes);
-    code = code ? code : vote_table(attend, ATTEND_Q_POS0, 0, &votes);
-    code = code ? code : vote_table(attend, ATTEND_KV_POS0, 0, &votes);
-    code = code ? code : vote_table(attend, ATTEND_PREFIX, 0, &votes);
     if (!code && attend->q_view.n_seqs)
         code = vote(&votes, attend->q_view.n_seqs, "--q");
     if (!code && kv_view->n_seqs)
         code = vote(&votes, kv_view->n_seqs, "--k");
+    /* Positions do not cut a tensor into sequences: that would surprise. */
+    if (!code && !votes.voter)
+        votes.voter = "--q";
+    code = code ? code : vote_table(attend, ATTEND_Q_POS0, 0, &votes);
+    code = code ? code : vote_table(attend, ATTEND_KV_POS0, 0, &votes);
+    code = code ? code : vote_table(attend, ATTEND_PREFIX, 0, &votes);
     attend->problem.n_seqs = (uint32_t)votes.n_seqs;
     return code;
 }

@@ -47,8 +47,8 @@ static int parse_number(const struct option_spec *spec, struct option_value *val
 {
     char *end = NULL;
     const char *text = value->text;
-    /* strtod skips white space and reads "nan", "inf" and hexadecimal; numbers here start plainly. */
-    int plain = *text == '-' || *text == '+' || *text == '.' || (*text >= '0' && *text <= '9');
+    /* strtod skips white space and reads "nan", "inf" and hexadecimal; numbers here are plain. */
+    int plain = !strchr(" \t", *text) && text[strspn(text, "0123456789+-.eE")] == 0;
     errno = 0;
     value->number = plain ? strtod(text, &end) : NAN;
     if (!plain || end == text || *end || !isfinite(value->number) || !isfinite((float)value->number))

@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_bad_input.py RAPT: every wrong input is answered with exit 2, one line on stderr and no file.
+
+All of it on the host reference, so that no device is needed: what is wrong must be found before one is.
+"""
+import json
+import os
+import re
+import struct
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+from command import npy_bytes, run, safetensors_bytes
+
+RAPT = sys.argv[1]
+folder = tempfile.TemporaryDirectory()
+os.chdir(folder.name)
+n_checked, failures = 0, []
+
+
+def put(name, raw):
+    with open(name, "wb") as file:
+        file.write(raw)
+    return name
+
+
+def tensor(name, *shape, dtype="f4", value=0.5, **more):
+    count = 1
+    for n in shape:
+        count *= n
+    return put(name, npy_bytes([value] * count, dtype, shape, **more))
+
+
+def table(name, values, dtype="i4", shape=None):
+    return put(name, npy_bytes(values, dtype, (len(values),) if shape is None else shape))
+
+
+def refused(what, pattern, *arguments, command="attend", status=2):
+    """Runs a command that must be refused with a line that matches `pattern`."""
+    global n_checked
+    before = sorted(os.listdir("."))
+    code, stdout, stderr = run(RAPT, command, *arguments)
+    line = f"{what}: rapt {command} {' '.join(map(str, arguments))}\n{stderr}"
+    wrongs = [(code != status, f"exit {code}, expected {status}"),
+              (stderr.count("\n") != 1 or not stderr.endswith("\n"), "not one line"),
+              (stdout, "wrote to stdout"),
+              (not re.search(pattern, stderr), f"the line does not match /{pattern}/"),
+              (sorted(os.listdir(".")) != before, "left files")]
+    for wrong, why in wrongs:
+        if wrong:
+            failures.append(why)
+            print(f"FAIL: {why}: {line[:800]}")
+    for name in ("out.npy", "lse.npy"):
+        if os.path.exists(name):
+            os.remove(name)
+    n_checked += 1
+
+
+GOOD = {"--q": tensor("q.npy", 6, 4, 16), "--k": tensor("k.npy", 10, 2, 16), "--v": tensor("v.npy", 10, 2, 16)}
+ALWAYS = ["--path", "reference", "--out", "out.npy", "--lse", "lse.npy"]
+
+
+def attend(what, pattern, *more, **changes):
+    """A good call but for `changes` (q=FILE replaces --q, None drops it) and `more`."""
+    files = {**GOOD, **{"--" + name.replace("_", "-"): value for name, value in changes.items()}}
+    given = [word for name, value in files.items() if value is not None for word in (name, value)]
+    refused(what, pattern, *given, *more, *ALWAYS)
+
+
+# The call everything below changes must itself be good.
+code, _, stderr = run(RAPT, "attend", *[word for pair in GOOD.items() for word in pair], *ALWAYS)
+assert code == 0, stderr
+os.remove("out.npy"), os.remove("lse.npy")
+
+# --- options
+attend("unknown", r"unknown option '--nonsense'", "--nonsense")
+attend("unknown prefix", r"unknown option '--caus'", "--caus")
+attend("positional", r"unexpected argument 'q2.npy'", "q2.npy")
+attend("single dash", r"unexpected argument '-q'", "-q")
+attend("given twice", r"--causal is given twice", "--causal", "--causal")
+attend("value given twice", r"--scale is given twice", "--scale", "1", "--scale", "1")
+attend("no value", r"--mask needs a value", "--mask")
+attend("option as value", r"--mask needs a value", "--mask", "--causal")
+attend("empty value", r"--mask: the value is empty", "--mask=")
+attend("value for a flag", r"--causal takes no value", "--causal=yes")
+attend("missing --q", r"--q is missing", q=None)
+attend("missing --k", r"--k is missing", k=None)
+attend("missing --v", r"--v is missing", v=None)
+refused("one file for two outputs", r"--out and --lse name the same file", "--q", "q.npy", "--k", "k.npy", "--v",
+        "v.npy", "--out", "o.npy", "--lse", "o.npy")
+refused("output in no folder", r"--out none/o.npy: cannot be written", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy",
+        "--path", "reference", "--out", "none/o.npy")
+refused("an output fails after another", r"--lse none/l.npy: cannot be written", "--q", "q.npy", "--k", "k.npy", "--v",
+        "v.npy", "--path", "reference", "--out", "o.npy", "--lse", "none/l.npy")
+
+# --- numbers
+for option in ("--scale", "--softcap", "--max-logit-const"):
+    for value in ("nan", "inf", "-inf", "1e999", "1e39", "x", "1x", " 1", "0x10", "1,5", "--"):
+        attend("junk number", rf"{option}(: '.*' is not a finite number| needs a value)", option, value)
+attend("zero scale", r"--scale: 0", "--scale", "0")
+attend("zero softcap", r"--softcap: '0'", "--softcap", "0")
+attend("negative softcap", r"--softcap: '-1'", "--softcap", "-1")
+for option in ("--splits", "--fixed-split", "--block-q", "--block-kv", "--slices", "--repeat"):
+    for value in ("0", "-1", "1.5", "x", "1x", "", "99999999999999999999", "4611686018427387904"):
+        attend("junk count", rf"{option}: ", f"{option}={value}")
+attend("junk warmup", r"--warmup: ", "--warmup", "-1")
+for value in ("3", "3,", "3,x", "x,3", "3,4,5", "3 4", "9999999999,0", "-2,0", "0,-2"):
+    attend("junk window", r"window", "--window", value)
+attend("--check-limit alone", r"--check-limit needs --check", "--check-limit", "1")
+attend("negative --check-limit", r"--check-limit: '-1'", "--check", "--check-limit", "-1")
+attend("NaN --check-limit", r"--check-limit: 'nan'", "--check", "--check-limit", "nan")
+
+# --- words
+for option, value in (("--layout", "bdsh"), ("--path", "fast"), ("--q-dtype", "f64"), ("--out-dtype", "int8"),
+                      ("--kv-dtype", "f8"), ("--disable", "f16,warp")):
+    if option == "--path":
+        refused("junk word", rf"{option}: '{value}'", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy", option, value)
+    else:
+        attend("junk word", rf"{option}: .*'?(warp|{value})'?", option, value)
+
+# --- later work
+for option in ("--k-scale", "--v-scale", "--rope", "--rope-theta", "--segments-q", "--segments-kv", "--bidirectional",
+               "--bitmap", "--blocks", "--block-shape", "--parents", "--mask-head"):
+    attend("later", rf"{option} is not in this build yet", option, "x")
+for value in ("int8", "fp8_e4m3", "int4", "q8_0", "q4_0"):
+    attend("later", rf"--kv-dtype {value} is not in this build yet", "--kv-dtype", value)
+for expression in ("segments", "bidirectional", "dilated(4, 2)", "bitmap", "blocks", "tree", "!causal",
+                   "causal | prefix"):
+    attend("later", r"not in this build yet", "--mask", expression)
+for command in ("tune", "mask", "append", "merge", "moba", "topk", "gmm"):
+    refused("later", rf"{command} is not in this build yet", command=command)
+
+# --- masks
+for expression in ("causal &", "& causal", "causal causal", "(causal", "causal)", "window", "window(1)",
+                   "window(1, 2, 3)", "window(-2, 0)", "window(a, 0)", "chunked(0)", "chunked(-4)", "sink_tokens(-1)",
+                   "nonsense", "causal()", "window(99999999999, 0)", "(" * 3000 + "causal" + ")" * 3000,
+                   ") & (causal"):
+    attend("junk mask", r"--mask", "--mask", expression)
+    attend("junk mask", r"--mask", "--mask", expression, "--causal")
+attend("prefix missing", r"prefix", "--mask", "prefix")
+attend("prefix unasked", r"--prefix: the mask does not mention", "--prefix", table("prefix.npy", [3]))
+
+# --- files
+attend("no such file", r"--q none.npy: cannot be opened", q="none.npy")
+attend("no such file with a colon", r"--q none.st:x: cannot be opened", q="none.st:x")
+attend("a folder", r"--q .: not an .npy file", q=".")
+attend("empty file", r"not an .npy file", q=put("empty.npy", b""))
+attend("no .npy", r"not an .npy file", q=put("text.npy", b"hello world, this is text"))
+good = npy_bytes([0.5] * (6 * 4 * 16), "f4", (6, 4, 16))
+for length in (7, 9, 20, 100, 128, 129, len(good) - 1):
+    attend("truncated", r"truncated", q=put("short.npy", good[:length]))
+attend("trailing junk", r"bytes behind", q=put("long.npy", good + b"\0"))
+attend("Fortran order", r"Fortran order", q=tensor("fortran.npy", 6, 4, 16, order="True"))
+attend("big endian", r"big endian", q=tensor("big.npy", 6, 4, 16, descr=">f4"))
+for dtype in ("f8", "i8", "i4", "u1", "b1"):
+    attend("wrong dtype", r"expected f4", q=tensor("wrong.npy", 6, 4, 16, dtype=dtype, value=1))
+for descr in ("<c8", "|O", "|V4", "<U3", "f4", "", "<f4 "):
+    attend("wrong descr", r"elements are|plain elements", q=tensor("descr.npy", 6, 4, 16, descr=descr))
+for version, minor in ((0, 0), (4, 0), (1, 1)):
+    attend("unknown version", r"\.npy version", q=put("ver.npy", good[:6] + bytes([version, minor]) + good[8:]))
+HEADERS = ["", "{", "{}", "[]", "{'descr': '<f4'}", "{'descr': '<f4', 'fortran_order': False}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (6, 4, 16)",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (6, 4, 16)} x",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (6, 4, -16)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (6, 4 16)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': 384}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (384)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,6,4,16)}",
+           "{'descr': '<f4', 'fortran_order': 0, 'shape': (6, 4, 16)}",
+           "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (6, 4, 16)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (6, 4, 16), 'more': 1}",
+           "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6, 4, 16)}",
+           "{'descr': '<f4, 'fortran_order': False, 'shape': (6, 4, 16)}",
+           b"{'descr': '<f4', \0'fortran_order': False, 'shape': (6, 4, 16)}"]
+for header in HEADERS:
+    attend("junk header", r"header is not", q=put("header.npy", npy_bytes([0.5] * 384, "f4", header=header)))
+attend("huge header", r"header claims", q=put("huge.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b" " * 99))
+for shape in ((2**62,), (2**31, 2**31, 16), (2**62, 4, 16), (0, 2**62, 16), (2**63, 2, 1), (10**30, 1, 1)):
+    attend("absurd shape", r"absurdly large", q=put("absurd.npy", npy_bytes([], "f4", shape)))
+attend("large shape, short file", r"truncated", q=put("sparse.npy", npy_bytes([1.0], "f4", (2**31, 64, 128))))
+
+# --- safetensors
+raw = struct.pack("<384f", *[0.5] * 384)
+attend("no such tensor", r"no tensor of that name",
+       q=put("a.safetensors", safetensors_bytes({"q": ("F32", (6, 4, 16), raw)})) + ":k")
+attend("metadata is no tensor", r"no tensor of that name", q="a.safetensors:__metadata__")
+attend("no name", r"not an .npy file", q="a.safetensors")
+attend("empty name", r"no tensor of that name", q="a.safetensors:")
+BAD_TENSORS = [
+    ("F64", [6, 4, 16], [0, 3072], "not read"),
+    ("I32", [6, 4, 16], [0, 1536], "expected f4"),
+    (None, [6, 4, 16], [0, 1536], "not read"),
+    ("F32", [6, 4, 16], [0, 1535], "data_offsets"),
+    ("F32", [6, 4, 16], [1536, 0], "data_offsets"),
+    ("F32", [6, 4, 16], [-1, 1535], "data_offsets"),
+    ("F32", [6, 4, 16], [0.5, 1536.5], "data_offsets"),
+    ("F32", [6, 4, 16], [0], "data_offsets"),
+    ("F32", [6, 4, 16], "0", "data_offsets"),
+    ("F32", [6, 4, 16], [1000, 2536], "truncated"),
+    ("F32", [6, 4, 16], [2**53, 2**53 + 1536], "data_offsets|truncated"),
+    ("F32", [6, 4, -16], [0, 1536], "shape"),
+    ("F32", [6.5, 4, 16], [0, 1536], "shape"),
+    ("F32", "6", [0, 1536], "shape"),
+    ("F32", [1] * 9, [0, 4], "shape"),
+    ("F32", [2**52, 2**52], [0, 1536], "absurdly large"),
+    ("F32", [2**62, 4], [0, 1536], "shape"),
+]
+for dtype, shape, offsets, pattern in BAD_TENSORS:
+    text = json.dumps({"q": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}).encode()
+    attend("bad tensor", pattern, q=put("bad.safetensors", struct.pack("<Q", len(text)) + text + raw) + ":q")
+for text in (b"", b"{", b"[]", b"nonsense", b'{"q": 3}', b"[" * 100000):
+    attend("bad safetensors header", r"safetensors|no tensor",
+           q=put("bad.safetensors", struct.pack("<Q", len(text)) + text) + ":q")
+attend("huge safetensors header", r"no safetensors", q=put("bad.safetensors", struct.pack("<Q", 2**62) + raw) + ":q")
+attend("truncated safetensors header", r"truncated", q=put("bad.safetensors", struct.pack("<Q", 99999) + raw) + ":q")
+
+# --- shapes
+attend("one axis", r"shape \[6\]", q=tensor("r1.npy", 6))
+attend("no axis", r"shape \[\]", q=tensor("r0.npy"))
+attend("five axes", r"expected \[total,H,D\]", q=tensor("r5.npy", 1, 1, 6, 4, 16))
+attend("bhsd of three axes", r"expected \[B,H,T,D\]", "--layout", "bhsd")
+attend("no heads", r"only the number of tokens", q=tensor("h0.npy", 6, 0, 16))
+attend("no dims", r"only the number of tokens", q=tensor("d0.npy", 6, 4, 0))
+attend("no batch", r"only the number of tokens", q=tensor("b0.npy", 0, 6, 4, 16))
+attend("heads not divisible", r"heads", q=tensor("h3.npy", 6, 3, 16))
+attend("head dims differ", r"--q has head dim 24, --k 16", q=tensor("d24.npy", 6, 4, 24))
+for dim in (4, 12, 15, 584):
+    attend("impossible head dim", rf"{dim}", q=tensor("qd.npy", 6, 4, dim), k=tensor("kd.npy", 10, 2, dim),
+           v=tensor("vd.npy", 10, 2, dim))
+attend("impossible head dim of V", r"584", v=tensor("vd.npy", 10, 2, 584))
+attend("K and V differ in tokens", r"only the last axis", v=tensor("v9.npy", 9, 2, 16))
+attend("K and V differ in heads", r"only the last axis", v=tensor("vh.npy", 10, 4, 16))
+attend("batches differ", r"--q has 2 sequences, --k has 3", q=tensor("q4.npy", 2, 3, 4, 16), k=tensor("k4.npy", 3, 5, 2, 16),
+       v=tensor("v4.npy", 3, 5, 2, 16))
+
+# --- lengths and positions
+attend("cu of two axes", r"expected \[B\+1\]", "--cu-q", table("cu.npy", [0, 6], shape=(1, 2)))
+attend("cu of one entry", r"1 to 65535 sequences", "--cu-q", table("cu.npy", [0]))
+attend("empty cu", r"1 to 65535 sequences", "--cu-q", table("cu.npy", []))
+attend("cu of floats", r"expected i4", "--cu-q", table("cu.npy", [0.0, 6.0], "f4"))
+attend("cu of 64 bits", r"expected i4", "--cu-q", table("cu.npy", [0, 6], "i8"))
+attend("cu does not begin at 0", r"cu_q", "--cu-q", table("cu.npy", [1, 6]))
+attend("cu decreases", r"cu_q", "--cu-q", table("cu.npy", [0, 5, 3, 6]), "--cu-kv", table("cukv.npy", [0, 3, 6, 10]))
+attend("cu negative", r"cu_q", "--cu-q", table("cu.npy", [0, -1]))
+attend("cu huge", r"cu_q|--cu-q", "--cu-q", table("cu.npy", [0, 2**31 - 1]))
+attend("cu_q beyond q", r"--cu-q ends with 7 tokens, --q has 6", "--cu-q", table("cu.npy", [0, 7]))
+attend("cu_kv beyond k", r"--cu-kv ends with 11 tokens, --k has 10", "--cu-kv", table("cu.npy", [0, 11]))
+attend("batches of cu differ", r"--cu-q has 2 sequences, --cu-kv has 1", "--cu-q", table("cu.npy", [0, 3, 6]),
+       "--cu-kv", table("cukv.npy", [0, 10]))
+attend("tokens not divisible", r"--k has 10 tokens for 3 sequences", "--cu-q", table("cu.npy", [0, 2, 4, 6]))
+attend("padded too short", r"sequence 1 has 4 tokens, --q has room for 3", "--cu-q", table("cu.npy", [0, 2, 6]),
+       q=tensor("q4.npy", 2, 3, 4, 16))
+attend("q_pos0 length", r"--q has 1 sequence, --q-pos0 has 2", "--q-pos0", table("p.npy", [0, 1]))
+attend("q_pos length", r"one position per query", "--q-pos", table("p.npy", [0, 1, 2]))
+attend("q_pos twice", r"exclude", "--q-pos", table("p.npy", [0] * 6), "--q-pos0", table("p0.npy", [0]))
+attend("positions too large", r"q_pos", "--q-pos0", table("p.npy", [2**30]))
+attend("positions too small", r"q_pos", "--q-pos", table("p.npy", [0, 0, 0, 0, 0, -(2**30)]))
+attend("kv_pos0 length", r"--q has 1 sequence, --kv-pos0 has 2", "--kv-pos0", table("p.npy", [0, 1]))
+attend("prefix length", r"--q has 1 sequence, --prefix has 2", "--mask", "prefix", "--prefix", table("p.npy", [0, 1]))
+
+# --- logits
+attend("slopes length", r"one number per query head", "--alibi", tensor("s.npy", 3))
+attend("slopes shape", r"one number per query head", "--alibi", tensor("s.npy", 1, 4))
+attend("slopes dtype", r"expected f4", "--alibi", tensor("s.npy", 4, dtype="f2"))
+attend("slopes NaN", r"slopes", "--alibi", tensor("s.npy", 4, value=float("nan")))
+attend("sinks length", r"one number per query head", "--sinks", tensor("s.npy", 5))
+attend("sinks NaN", r"sinks", "--sinks", tensor("s.npy", 4, value=float("nan")))
+attend("bias shape", r"expected \[6, 10\] or \[4, 6, 10\]", "--bias", tensor("bias.npy", 10, 6))
+attend("bias heads", r"expected \[6, 10\] or \[4, 6, 10\]", "--bias", tensor("bias.npy", 2, 6, 10))
+attend("bias axes", r"expected \[6, 10\] or", "--bias", tensor("bias.npy", 60))
+attend("bias dtype", r"expected f4 or f2", "--bias", tensor("bias.npy", 6, 10, dtype="i4", value=1))
+attend("bias of two sequences", r"--bias is for one sequence", "--bias", tensor("bias.npy", 6, 10), "--cu-q",
+       table("cu.npy", [0, 3, 6]))
+
+# --- pages
+for value in ("0", "3", "512", "x"):
+    attend("page size", r"--page-size", "--page-size", value)
+attend("page order", r"--page-order: 'random'", "--page-size", "4", "--page-order", "random")
+attend("page order alone", r"--page-order needs --page-size", "--page-order", "linear")
+attend("kv layout", r"--kv-layout: 'dhn'", "--page-size", "4", "--kv-layout", "dhn")
+attend("kv layout alone", r"--kv-layout needs", "--kv-layout", "hnd")
+attend("interleaved, Dv differs", r"interleaved", "--page-size", "4", "--kv-layout", "interleaved",
+       v=tensor("v24.npy", 10, 2, 24))
+POOL = {"k": None, "v": None, "k_pool": tensor("kp.npy", 5, 4, 2, 16), "v_pool": tensor("vp.npy", 5, 4, 2, 16),
+        "page_indptr": table("indptr.npy", [0, 3], "u4"), "page_indices": table("indices.npy", [4, 0, 2], "u4"),
+        "last_page_len": table("last.npy", [2], "u4")}
+for name in ("k_pool", "v_pool", "page_indptr", "page_indices", "last_page_len"):
+    attend("pool incomplete", r"needs|is missing", **{**POOL, name: None})
+attend("pool and tensor", r"exclude", **{**POOL, "k": "k.npy"})
+attend("pool and cu", r"exclude", "--cu-kv", table("cu.npy", [0, 10]), **POOL)
+attend("pool and order", r"exclude|needs", "--page-size", "4", "--page-order", "linear", **POOL)
+attend("page size differs", r"--page-size is 8", "--page-size", "8", **POOL)
+attend("pool axes", r"four axes", **{**POOL, "k_pool": tensor("bad.npy", 5, 4, 32)})
+attend("pools differ", r"only the last axis", **{**POOL, "v_pool": tensor("bad.npy", 4, 4, 2, 16)})
+attend("pool page size", r"power of two", **{**POOL, "k_pool": tensor("bad.npy", 5, 3, 2, 16)})
+attend("empty pool", r"may be 0", **{**POOL, "k_pool": tensor("bad.npy", 0, 4, 2, 16)})
+attend("pool head dim", r"--k-pool 24", **{**POOL, "k_pool": tensor("bad.npy", 5, 4, 2, 24)})
+attend("interleaved odd heads", r"even number of heads", "--kv-layout", "interleaved",
+       **{**POOL, "v_pool": None, "k_pool": tensor("bad.npy", 5, 4, 3, 16)})
+attend("interleaved v_pool", r"interleaved pool", "--kv-layout", "interleaved", **POOL)
+attend("page outside the pool", r"page_indices", **{**POOL, "page_indices": table("bad.npy", [4, 0, 5], "u4")})
+attend("negative page", r"page_indices", **{**POOL, "page_indices": table("bad.npy", [4, 0, -1], "i4")})
+attend("indptr beyond indices", r"page_indptr\[1\] is 4", **{**POOL, "page_indptr": table("bad.npy", [0, 4], "u4")})
+attend("indptr begins", r"page_indptr", **{**POOL, "page_indptr": table("bad.npy", [1, 3], "u4")})
+attend("indptr decreases", r"page_indptr", "--cu-q", table("cu.npy", [0, 3, 6]),
+       **{**POOL, "page_indptr": table("bad.npy", [0, 3, 2], "u4"), "last_page_len": table("last2.npy", [1, 1], "u4")})
+for value in (0, 5, 2**31):
+    attend("last page length", r"last_page_len", **{**POOL, "last_page_len": table("bad.npy", [value], "u4")})
+attend("last page of no pages", r"last_page_len", "--cu-q", table("cu.npy", [0, 6, 6]),
+       **{**POOL, "page_indptr": table("bad.npy", [0, 3, 3], "u4"), "last_page_len": table("last2.npy", [2, 1], "u4")})
+attend("indices of two axes", r"one axis", **{**POOL, "page_indices": table("bad.npy", [4, 0, 2], "u4", (1, 3))})
+attend("table of floats", r"expected i4 or u4", **{**POOL, "page_indices": table("bad.npy", [4, 0, 2], "f4")})
+
+# --- the other commands
+refused("no command option", r"unknown option '--nope'", "--nope", command="info")
+refused("info twice", r"--json is given twice", "--json", "--json", command="info")
+refused("check --json", r"--json needs a value", "--json", command="check")
+refused("check --json nowhere", r"cannot be written", "--json", "none/x.json", command="check")
+refused("check --disable", r"--disable: .*warp", "--disable", "warp", command="check")
+refused("demo", r"exclude", "--no-picture", "--out", "x.png", command="demo")
+refused("unknown command", r"unknown command 'nonsense'", command="nonsense")
+refused("line breaks in an argument stay one line", r"unexpected argument 'a\?b'", "a\nb", command="info")
+
+print(f"{n_checked} bad inputs, {len(failures)} not refused as they should be")
+sys.exit(bool(failures))
