@@ -186,7 +186,7 @@ static int read_header_text(const char *label, FILE *file, char **out_text)
 
 int array_read_npy(const char *label, FILE *file, uint32_t dtypes, struct array *out_array)
 {
-    char *text;
+    char *text = NULL;
     struct header header = {0};
     int code = read_header_text(label, file, &text);
     if (code)
