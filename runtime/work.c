@@ -234,16 +234,16 @@ static struct cut cut_range(const struct work_context *context, struct work_rang
         cut.n = work_ceil_div(range.end - cut.origin, cut.size);
         return cut;
     }
-    cut.origin = work_align_down(range.begin, block);
+    uint32_t align = params->n_splits ? WORK_SPLIT_ALIGN : block;
+    cut.origin = work_align_down(range.begin, align);
     uint32_t length = range.end - cut.origin;
     uint32_t chunk = context->chunk[decode];
     if (params->n_splits) {
-        chunk = work_align_up(work_ceil_div(length, params->n_splits), WORK_SPLIT_ALIGN);
+        chunk = work_align_up(work_ceil_div(length, params->n_splits), align);
         chunk = work_min(chunk, selection->max_keys_per_item);
     }
     if (length > chunk) {
         /* even parts, not full ones and a crumb */
-        uint32_t align = params->n_splits ? WORK_SPLIT_ALIGN : block;
         uint32_t even = work_ceil_div(length, work_ceil_div(length, chunk));
         cut.size = work_min(chunk, work_align_up(even, align));
         cut.n = work_ceil_div(length, cut.size);
