@@ -102,8 +102,8 @@ static int parse_entry(const char *label, const cJSON *entry, uint32_t dtypes, s
 int array_read_safetensors(const char *label, FILE *file, const char *name, uint32_t dtypes,
                            struct array *out_array)
 {
-    cJSON *json;
-    uint64_t header_bytes, begin = 0;
+    cJSON *json = NULL;
+    uint64_t header_bytes = 0, begin = 0;
     int code = read_header(label, file, &json, &header_bytes);
     if (code)
         return code;
