@@ -1,0 +1,186 @@
+#version 450
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prefill on the CPU driver. Lane = query row (R rows per lane), workgroup = one subgroup, Q and O
+ * in registers, K and V from rows staged to f32 by stage_lp.comp. One step is N keys of a staged block
+ * of 8, in straight-line code: K and V elements are broadcast to the lanes, by
+ *   LP_UNIFORM    loads at a uniform address (they become broadcast memory operands),
+ *   LP_BROADCAST  one load with lanes = keys, then a broadcast from registers (uniform loads by
+ *                 address are gathers on that driver),
+ *   LP_SSBO       uniform loads of vec4 from a descriptor.
+ * TILE_A = N (LP_BROADCAST: always 8, and the subgroup must have 8 lanes), TILE_B = R. */
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_KHR_shader_subgroup_ballot : require
+#include "lp_common.glsl"
+#include "lp_rows.glsl"
+
+const uint R = TILE_B;
+#ifdef LP_BROADCAST
+const uint N = 8;
+#else
+const uint N = TILE_A;
+#endif
+
+float q[R * D], o[R * DV], s[R * N];
+
+#if defined(LP_UNIFORM)
+/* Every 512 bytes of a block get a base of their own, from a number the compiler cannot see through:
+ * short displacements shrink the loop by a fifth, and it must fit the instruction cache. */
+uint base_step;
+#define STAGED(base, i) Floats((base) + uint64_t(base_step * ((i) / 128))).at[(i) % 128]
+#define LOAD4(name, base, d)
+#define ELEMENT(name, base, d, c, n) STAGED(base, (d) * 8 + (n) * 4 + (c))
+#elif defined(LP_BROADCAST)
+float spread[32]; /* [4 dims][8 keys] */
+void spread_keys(vec4 x) /* before SPIR-V 1.5 the lane must be a literal */
+{
+    [[unroll]] for (uint c = 0; c < 4; c++) {
+        spread[c * 8 + 0] = subgroupBroadcast(x[c], 0);
+        spread[c * 8 + 1] = subgroupBroadcast(x[c], 1);
+        spread[c * 8 + 2] = subgroupBroadcast(x[c], 2);
+        spread[c * 8 + 3] = subgroupBroadcast(x[c], 3);
+        spread[c * 8 + 4] = subgroupBroadcast(x[c], 4);
+        spread[c * 8 + 5] = subgroupBroadcast(x[c], 5);
+        spread[c * 8 + 6] = subgroupBroadcast(x[c], 6);
+        spread[c * 8 + 7] = subgroupBroadcast(x[c], 7);
+    }
+}
+#define LOAD4(name, base, d) spread_keys(Quads(base).at[(d) * 2]);
+#define ELEMENT(name, base, d, c, n) spread[(c) * 8 + (n)]
+#else
+#define LOAD4(name, base, d) \
+    vec4 name[N]; \
+    [[unroll]] for (uint n = 0; n < N; n++) name[n] = work_quads[(base) + (d) * 2 + n];
+#define ELEMENT(name, base, d, c, n) name[n][c]
+#endif
+
+void dot_products(LP_INDEX base)
+{
+    [[unroll]] for (uint i = 0; i < R * N; i++)
+        s[i] = 0.0;
+    [[unroll]] for (uint d4 = 0; d4 < D; d4 += 4) {
+        LOAD4(quad, base, d4)
+        [[unroll]] for (uint c = 0; c < 4; c++)
+            [[unroll]] for (uint n = 0; n < N; n++) {
+                float k = ELEMENT(quad, base, d4, c, n);
+                [[unroll]] for (uint r = 0; r < R; r++)
+                    s[r * N + n] += q[r * D + d4 + c] * k;
+            }
+    }
+}
+
+void add_values(LP_INDEX base)
+{
+    [[unroll]] for (uint d4 = 0; d4 < DV; d4 += 4) {
+        LOAD4(quad, base, d4)
+        [[unroll]] for (uint c = 0; c < 4; c++)
+            [[unroll]] for (uint n = 0; n < N; n++) {
+                float v = ELEMENT(quad, base, d4, c, n);
+                [[unroll]] for (uint r = 0; r < R; r++)
+                    o[r * DV + d4 + c] += s[r * N + n] * v;
+            }
+    }
+}
+
+void main()
+{
+    uint index = group_index();
+    if (index >= push.count)
+        ;
+    lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
+    lp_row rows[R];
+    float m[R], top[R], l[R];
+    bool has_const = wants(RAPT_FEAT_CONST_MAX);
+    int all_lo = 0, all_hi = 0x7fffffff;
+    float scale = uintBitsToFloat(HEADER(scale));
+    [[unroll]] for (uint r = 0; r < R; r++) {
+        /* lanes past the last row repeat it and write nothing */
+        rows[r] = load_row(item, min(r * gl_WorkGroupSize.x + gl_LocalInvocationIndex,
+                                     item.n_rows - 1));
+        all_lo = max(all_lo, rows[r].lo);
+        all_hi = min(all_hi, rows[r].hi);
+        LP_INDEX i = q_index(item, rows[r]);
+        [[unroll]] for (uint d = 0; d < D; d++)
+            q[r * D + d] = load_q(i + d) * scale;
+        [[unroll]] for (uint d = 0; d < DV; d++)
+            o[r * DV + d] = 0.0;
+        top[r] = -INFINITY_F;
+        m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
+        l[r] = 0.0;
+    }
+    all_lo = subgroupMax(all_lo);
+    all_hi = subgroupMin(all_hi);
+
+#ifdef LP_SSBO
+    uint k_base = (push.work_base + HEADER(stage_k_word) + item.stage_row * D) / 4;
+    uint v_base = (push.work_base + HEADER(stage_v_word) + item.stage_row * DV) / 4;
+#else
+    uint64_t work = packUint2x32(uvec2(push.work_lo, push.work_hi));
+    uint64_t k_base = work + 4 * (HEADER(stage_k_word) + uint64_t(item.stage_row * D));
+    uint64_t v_base = work + 4 * (HEADER(stage_v_word) + uint64_t(item.stage_row * DV));
+#ifdef LP_UNIFORM
+    base_step = min(512, push.count * 512);
+#else
+    k_base += gl_LocalInvocationIndex * 16;
+    v_base += gl_LocalInvocationIndex * 16;
+#endif
+#endif
+
+    uint j = item.kv_begin;
+    if (j < item.kv_end)
+        do {
+            dot_products(k_base);
+            if ((FEATURES & SCORE_FEATURES) != 0)
+                [[unroll]] for (uint i = 0; i < R * N; i++)
+                    s[i] = finish_score(s[i], item, rows[i / N], j + i % N);
+            if (int(j) < all_lo || int(j + N - 1) > all_hi)
+                [[unroll]] for (uint i = 0; i < R * N; i++) {
+                    int key = int(j + i % N);
+                    s[i] = key >= rows[i / N].lo && key <= rows[i / N].hi ? s[i] : -INFINITY_F;
+                }
+            [[unroll]] for (uint r = 0; r < R; r++) {
+                [[unroll]] for (uint n = 0; n < N; n++)
+                    top[r] = max(top[r], s[r * N + n]);
+                float keep = 1.0;
+                if (!has_const) {
+                    keep = weight(m[r], top[r]);
+                    m[r] = top[r];
+                }
+                l[r] *= keep;
+                [[unroll]] for (uint d = 0; d < DV; d++)
+                    o[r * DV + d] *= keep;
+                [[unroll]] for (uint n = 0; n < N; n++) {
+                    s[r * N + n] = weight(s[r * N + n], m[r]);
+                    l[r] += s[r * N + n];
+                }
+            }
+            add_values(v_base);
+            j += N;
+#ifdef LP_SSBO
+            bool next = j % 8 == 0;
+            k_base += next ? 2 * D - (8 - N) : N;
+            v_base += next ? 2 * DV - (8 - N) : N;
+#else
+            uint skip = j % 8 == 0 ? 1 : 0;
+            k_base += 16 * N + skip * (32 * D - 128);
+            v_base += 16 * N + skip * (32 * DV - 128);
+#endif
+        } while (j < item.kv_end);
+
+    [[unroll]] for (uint r = 0; r < R; r++) {
+        uint packed = r * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+        bool mine = packed < item.n_rows;
+        lp_end end = end_row(item, rows[r], packed, mine, m[r], top[r], l[r]);
+        [[unroll]] for (uint d = 0; d < DV; d++)
+            o[r * DV + d] *= end.keep;
+        if (end.more)
+            [[unroll]] for (uint d = 0; d < DV; d++)
+                o[r * DV + d] += WORK(end.partial_o + d) * end.add;
+        if (mine && end.direct)
+            [[unroll]] for (uint d = 0; d < DV; d++)
+                store_out(end.out_index + d, o[r * DV + d]);
+        else if (mine)
+            [[unroll]] for (uint d = 0; d < DV; d++)
+                WORK(end.partial_o + d) = o[r * DV + d];
+    }
+}
