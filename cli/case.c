@@ -151,6 +151,7 @@ int case_make(const struct case_spec *spec, uint64_t seed, struct case_data *dat
         .n_splits = spec->n_splits,
         .fixed_split = spec->fixed_split,
         .plan_flags = spec->plan_flags,
+        .three_pass = (spec->flags & CASE_THREE_PASS) != 0,
     };
     if (spec->flags & CASE_HND) {
         uint64_t rows = (uint64_t)spec->page_size * spec->n_kv_heads;

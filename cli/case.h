@@ -18,7 +18,8 @@ enum case_flags {
     CASE_UNNORMALISED = 1 << 5,
     CASE_CONST_MAX = 1 << 6,
     CASE_POSITIONS = 1 << 7, /* explicit q_pos, in scrambled order */
-    CASE_HND = 1 << 8        /* the pool's layout */
+    CASE_HND = 1 << 8,       /* the pool's layout */
+    CASE_THREE_PASS = 1 << 9 /* the textbook kernels that comparisons are made with */
 };
 
 struct case_spec {

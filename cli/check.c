@@ -51,6 +51,7 @@ static const struct case_spec cases[] = {
     {"head dims 192/128", 4, 4, 192, 128, BF16, BF16, BF16, 0, 2, {19, 1}, {40, 50}, "causal"},
     {"head dims 576/512", 16, 1, 576, 512, F16, F16, 0, 64, 2, {3, 1}, {40, 130}, "causal", .flags = CASE_STATS},
     {"few pipelines", 4, 2, 64, 0, F16, F16, 0, 16, 2, {21, 1}, {75, 300}, "causal & sink_tokens(50)", .plan_flags = RAPT_PLAN_FEW_PIPELINES, .flags = CASE_SINKS},
+    {"three-pass baseline", 4, 2, 64, 0, F16, F16, 0, 0, 2, {21, 1}, {75, 90}, "causal", .flags = CASE_THREE_PASS},
 };
 /* clang-format on */
 #define N_CASES (sizeof cases / sizeof *cases)
@@ -92,6 +93,17 @@ static void see(struct run *run, const char *name)
     }
     if (name && run->n_seen < MAX_SEEN)
         run->seen[run->n_seen++] = name;
+}
+
+/* Kernels whose names begin so. */
+static void see_all(struct run *run, const char *start)
+{
+    for (uint32_t i = 0; i < rapt_kernel_count(); i++) {
+        rapt_kernel_info info = {.struct_size = sizeof info};
+        if (rapt_kernel_get_info(&run->caps, i, &info) == RAPT_OK &&
+            strncmp(info.name, start, strlen(start)) == 0)
+            see(run, info.name);
+    }
 }
 
 static const char *verdict(const struct case_report *report)
@@ -164,13 +176,15 @@ static void print_row(const char *name, const struct case_report *report)
     fflush(stdout);
 }
 
-static void count(struct run *run, const struct case_report *report)
+static void count(struct run *run, const struct case_spec *spec, const struct case_report *report)
 {
     if (report->status) {
         /* "Unsupported" too: every case is one that any Vulkan 1.1 device must be able to run. */
         run->n_device_errors++;
         return;
     }
+    if (spec && spec->flags & CASE_THREE_PASS)
+        see_all(run, "three_pass_");
     /* A problem may leave a kernel of its plan idle; the step tells which ran. */
     const rapt_step *step = &report->info.step;
     const rapt_plan_info *plan = &report->info.plan;
@@ -194,7 +208,7 @@ static int run_case(struct run *run, rapt_easy *easy, const char *pass, const st
     if (!code) {
         case_run(easy, &data, 1, &report);
         print_row(spec->name, &report);
-        count(run, &report);
+        count(run, spec, &report);
         add_row(run, pass, spec->name, &report);
         if (report.status == RAPT_ERROR_DEVICE_LOST)
             code = CLI_DEVICE;
@@ -218,20 +232,38 @@ static void report_kernels(struct run *run, const rapt_caps *caps)
             if (strcmp(run->seen[j], info.name) == 0)
                 state = "checked";
         }
-        if (!state)
-            state = "not run";
+        if (!state) /* loops that measure, and compute nothing to check */
+            state = strncmp(info.name, "ceiling_", 8) == 0 ? "measured" : "not run";
         cJSON *object = cJSON_CreateObject();
         cJSON_AddStringToObject(object, "name", info.name);
         cJSON_AddStringToObject(object, "state", state);
         if (why)
             cJSON_AddStringToObject(object, "why", why);
         cJSON_AddItemToArray(list, object);
-        if (strcmp(state, "checked") != 0) {
+        if (strcmp(state, "checked") != 0 && strcmp(state, "measured") != 0) {
             if (n_idle++ == 0)
                 printf("kernels not checked:\n");
             printf("  %-26s %s%s%s\n", info.name, state, why ? ": " : "", why ? why : "");
         }
     }
+}
+
+/* The device's ceilings: they tell a slow machine from a slow kernel. */
+static void report_ceilings(struct run *run, rapt_easy *easy)
+{
+    rapt_ceilings ceilings = {.struct_size = sizeof ceilings};
+    if (rapt_easy_measure_ceilings(easy, &ceilings) != RAPT_OK) {
+        printf("ceilings: %s\n", rapt_last_error());
+        run->n_device_errors++;
+        return;
+    }
+    printf("ceilings: %.1f GFLOP/s of multiply-adds, %.1f GB/s copied, %.1f GB/s read\n",
+           ceilings.flops_per_second * 1e-9, ceilings.copy_bytes_per_second * 1e-9,
+           ceilings.read_bytes_per_second * 1e-9);
+    cJSON *object = cJSON_AddObjectToObject(run->json, "ceilings");
+    cJSON_AddNumberToObject(object, "flops_per_second", ceilings.flops_per_second);
+    cJSON_AddNumberToObject(object, "copy_bytes_per_second", ceilings.copy_bytes_per_second);
+    cJSON_AddNumberToObject(object, "read_bytes_per_second", ceilings.read_bytes_per_second);
 }
 
 static int run_pass(struct run *run, size_t pass)
@@ -266,6 +298,7 @@ static int run_pass(struct run *run, size_t pass)
         }
         printf("\n");
         cJSON_AddItemToObject(run->json, "rows", run->rows);
+        report_ceilings(run, easy);
     } else if (!(run->features & passes[pass].needs)) {
         return device_close(&easy, 0);
     }
@@ -277,7 +310,7 @@ static int run_pass(struct run *run, size_t pass)
         struct case_report report;
         case_run_merge(easy, &report);
         print_row("merge of parts", &report);
-        count(run, &report);
+        count(run, NULL, &report);
         add_row(run, passes[pass].title, "merge of parts", &report);
     }
     return device_close(&easy, code);

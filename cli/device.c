@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include "cli.h"
+#include "options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,32 +21,32 @@ static void write_log(void *user, rapt_log_level level, const char *line)
     fprintf(stderr, "rapt: %s: %s\n", level >= 0 && level < 4 ? names[level] : "log", line);
 }
 
-rapt_log device_log(void)
-{
-    static const char *const names[] = {"error", "warning", "info", "debug"};
-    const char *text = getenv("RAPT_LOG");
-    rapt_log log = {0};
-    if (validation_wanted())
-        log.write = write_log; /* errors */
-    for (int i = 0; text && i < 4; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            log.write = write_log;
-            log.max_level = (rapt_log_level)i;
-        }
-    }
-    return log;
-}
-
 static void write_nothing(void *user, rapt_log_level level, const char *line)
 {
     (void)user, (void)level, (void)line;
 }
 
+int device_log(rapt_log *out_log)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug", NULL};
+    const char *text = getenv("RAPT_LOG");
+    *out_log = (rapt_log){.write = validation_wanted() ? write_log : write_nothing};
+    if (!text || !*text)
+        return 0;
+    int level = options_word("RAPT_LOG", text, names);
+    if (level < 0)
+        return CLI_USAGE;
+    out_log->write = write_log;
+    out_log->max_level = (rapt_log_level)level;
+    return 0;
+}
+
 int device_open(const char *select, const char *disable, rapt_easy **out_easy)
 {
-    rapt_easy_params params = {.struct_size = sizeof params, .device = select, .log = device_log()};
-    if (!params.log.write)
-        params.log.write = write_nothing;
+    rapt_easy_params params = {.struct_size = sizeof params, .device = select};
+    int code = device_log(&params.log);
+    if (code)
+        return code;
     if (disable && rapt_features_parse(disable, &params.disable) != RAPT_OK)
         return cli_fail(CLI_USAGE, "--disable: %s", rapt_last_error());
     rapt_status status = rapt_easy_create(&params, out_easy);

@@ -11,8 +11,9 @@
 int device_open(const char *select, const char *disable, rapt_easy **out_easy);
 
 /* What the library has to say goes to stderr only as far as RAPT_LOG asks: errors come back as status
- * codes and are printed once. With RAPT_VALIDATION the layers' messages are shown always. */
-rapt_log device_log(void);
+ * codes and are printed once. With RAPT_VALIDATION the layers' messages are shown always. 0, or
+ * CLI_USAGE after a line when RAPT_LOG is none of its words. */
+int device_log(rapt_log *out_log);
 
 /* CLI_DEVICE after a line if the validation layers said anything, else `code`. */
 int device_close(rapt_easy **easy, int code);

@@ -49,15 +49,15 @@ static rapt_status explain(const rapt_caps *caps, size_t shape, char *why, size_
 
 static void print_features(const char *title, rapt_features features)
 {
-    int column = printf("  %-10s", title);
+    int column = printf("  %-12s", title);
     int n = 0;
     for (uint32_t bit = 0; bit < RAPT_N_FEATURES; bit++) {
         if (!(features >> bit & 1))
             continue;
         const char *name = rapt_feature_name(bit);
         if (column + (int)strlen(name) + 1 > 98) {
-            printf("\n%*s", 12, "");
-            column = 12;
+            printf("\n%*s", 14, "");
+            column = 14;
         }
         column += printf(" %s", name);
         n++;
@@ -116,23 +116,23 @@ static void print_device(const rapt_caps *caps, uint32_t index)
     char text[600], memory[32], shared[32], range[32];
     printf("device %u: %s (%s)\n", index, device_text(caps, text, sizeof text),
            device_type_name(caps->device_type));
-    printf("  %-10s Vulkan %u.%u.%u, %s%s%s, vendor 0x%04x, device 0x%04x\n", "driver",
+    printf("  %-12s Vulkan %u.%u.%u, %s%s%s, vendor 0x%04x, device 0x%04x\n", "driver",
            VK_VERSION_MAJOR(caps->api_version), VK_VERSION_MINOR(caps->api_version),
            VK_VERSION_PATCH(caps->api_version), caps->driver_name[0] ? caps->driver_name : "driver",
            caps->driver_info[0] ? " " : "", caps->driver_info, caps->vendor_id, caps->device_id);
-    printf("  %-10s memory %s, shared memory %s, storage buffers to %s, %u per stage\n", "limits",
+    printf("  %-12s memory %s, shared memory %s, storage buffers to %s, %u per stage\n", "limits",
            cli_format_bytes((double)caps->device_memory, memory, sizeof memory),
            cli_format_bytes((double)caps->max_shared_memory, shared, sizeof shared),
            cli_format_bytes((double)caps->max_storage_buffer_range, range, sizeof range),
            caps->max_storage_buffers);
-    printf("  %-10s workgroups of %u, subgroups of %u (%u to %u), push constants %u B, timestamps %s\n",
+    printf("  %-12s workgroups of %u, subgroups of %u (%u to %u), push constants %u B, timestamps %s\n",
            "", caps->max_workgroup_invocations, caps->subgroup_size, caps->min_subgroup_size,
            caps->max_subgroup_size, caps->max_push_constants, caps->timestamp_valid_bits ? "yes" : "no");
     print_features("features", caps->features);
     print_features("switched off", caps->supported & ~caps->features);
     print_features("lacking", ~caps->supported & ((1ull << RAPT_N_FEATURES) - 1));
     if (caps->n_coopmat_shapes)
-        printf("  %-10s %u cooperative-matrix shapes\n", "", caps->n_coopmat_shapes);
+        printf("  %-12s %u cooperative-matrix shapes\n", "", caps->n_coopmat_shapes);
     print_choices(caps);
     print_kernels(caps);
 }
@@ -246,7 +246,10 @@ static int selected(const char *select, const rapt_caps *caps, uint32_t index)
 
 static int list_devices(const struct option_value *values, rapt_caps **out_caps, uint32_t *out_n)
 {
-    rapt_device_params params = {.struct_size = sizeof params, .log = device_log()};
+    rapt_device_params params = {.struct_size = sizeof params};
+    int code = device_log(&params.log);
+    if (code)
+        return code;
     const char *disable = values[INFO_DISABLE].given ? values[INFO_DISABLE].text : getenv("RAPT_DISABLE");
     if (disable && rapt_features_parse(disable, &params.disable) != RAPT_OK)
         return cli_fail(CLI_USAGE, "%s: %s", values[INFO_DISABLE].given ? "--disable" : "RAPT_DISABLE",

@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 from command import (Numbers, attention, bf16_bits, error_of, flat, npy_bytes, read_npy, require_device, rounded,
                      run, safetensors_bytes)
 
-RAPT, WHERE = sys.argv[1], sys.argv[2]
+RAPT, WHERE = os.path.abspath(sys.argv[1]), sys.argv[2]
 PATH = ["--path", "reference"] if WHERE == "reference" else []
 LIMIT = 5e-6
 folder = tempfile.TemporaryDirectory()

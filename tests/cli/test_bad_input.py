@@ -14,7 +14,7 @@ import tempfile
 sys.dont_write_bytecode = True
 from command import npy_bytes, run, safetensors_bytes
 
-RAPT = sys.argv[1]
+RAPT = os.path.abspath(sys.argv[1])
 folder = tempfile.TemporaryDirectory()
 os.chdir(folder.name)
 n_checked, failures = 0, []

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """test_usage.py RAPT MAN-PAGE VERSION: help, version, and a man page that knows every option."""
+import os
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 from command import run
 
-RAPT, PAGE, VERSION = sys.argv[1:4]
+RAPT, PAGE, VERSION = os.path.abspath(sys.argv[1]), *sys.argv[2:4]
 COMMANDS = ["info", "check", "attend", "demo"]
 LATER = ["tune", "mask", "append", "merge", "moba", "topk", "gmm"]
 
