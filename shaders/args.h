@@ -62,6 +62,7 @@
 #define RAPT_BINDS_SMALL 0x700u     /* by address otherwise: sinks, slopes, bias */
 #define RAPT_BINDS_SINKS 0x100u     /* by address otherwise: sinks */
 #define RAPT_BINDS_REDUCE 0x51u     /* step, out (the reduced maxima), max_logit */
+#define RAPT_BINDS_COMBINE 0x136u   /* parts as q, their lse as k; out, lse, sinks */
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention of one work item by a workgroup: BLOCK_Q packed rows against tiles of BLOCK_KV keys, with
+ * the running softmax of Milakov and Gimelshein (2018), tiled as in FlashAttention. Prefill and
+ * decode differ in their tile numbers alone (shaders/tiles.h has the formula of shared memory).
+ *
+ * The workgroup is a grid of TX x TY lanes. Lane (tx, ty) owns rows ty, ty + TY, ... and of the scores
+ * keys tx, tx + TX, ..., of the output vec4s tx, tx + TX, ...: neighbours in tx read neighbouring
+ * shared memory, all rows of a lane share what it reads.
+ *
+ *   scores   K (and Q, unless it stays: TILE_D) through shared memory in slices of TILE_A dims
+ *   maxima   of a row across its TX lanes: one shared array
+ *   weights  overwrite the slices of Q and K, which are done with
+ *   output   V through shared memory in slices of TILE_C keys
+ *
+ * While a slice is worked on, the next one is on its way from memory into registers. Sums of f32 lose
+ * digits when they grow long: every FOLD_KEYS keys the part sums are added to the whole ones, so a
+ * million keys are as exact as a few hundred. */
+#extension GL_EXT_control_flow_attributes : require
+#include "step.glsl"
+#include "storage.glsl"
+#include "kv.glsl"
+#include "logits.glsl"
+#include "output.glsl"
+
+layout(set = 0, binding = RAPT_BIND_Q, std430) readonly buffer Q1 { uint q_words[]; };
+layout(set = 0, binding = RAPT_BIND_Q, std430) readonly buffer Q4 { uvec4 q_quads[]; };
+layout(set = 0, binding = RAPT_BIND_WORK, std430) buffer Work { float work_floats[]; };
+
+const uint FOLD_KEYS = 256;
+const uint TX = TILE_B, TY = WG_SIZE / TX;
+const uint RM = BLOCK_Q / TY, RN = BLOCK_KV / TX;     /* rows, keys of a lane */
+const uint DN = (DV + 4 * TX - 1) / (4 * TX);         /* vec4s of output of a lane and row */
+const uint SLICE = TILE_A, N_SLICES = (D + SLICE - 1) / SLICE;
+const uint PITCH = SLICE / 4 + 1;                     /* vec4s; odd, so that rows change banks */
+const uint Q_PITCH = TILE_D * (N_SLICES - 1) * (SLICE / 4) + PITCH;
+const uint P_PITCH = BLOCK_KV / 4 + 1;
+const uint V_KEYS = TILE_C, V_PITCH = DN * TX;
+const uint K_EIGHTS = SLICE / 8, V_EIGHTS = DV / 8;
+const uint K_LOADS = (BLOCK_KV * K_EIGHTS + WG_SIZE - 1) / WG_SIZE;
+const uint V_LOADS = (V_KEYS * V_EIGHTS + WG_SIZE - 1) / WG_SIZE;
+const uint Q_LOADS = (BLOCK_Q * K_EIGHTS + WG_SIZE - 1) / WG_SIZE;
+
+const uint Q_PART = (1 - TILE_D) * BLOCK_Q * PITCH;   /* the Q slice, then the K slice */
+const uint SCORES_VEC4S = Q_PART + BLOCK_KV * PITCH;
+const uint WEIGHTS_VEC4S = BLOCK_Q * P_PITCH;
+const uint TILE_VEC4S = SCORES_VEC4S > WEIGHTS_VEC4S ? SCORES_VEC4S : WEIGHTS_VEC4S;
+
+shared vec4 tile[TILE_VEC4S];
+shared vec4 whole_q[1 + TILE_D * BLOCK_Q * Q_PITCH];
+shared vec4 v_tile[V_KEYS * V_PITCH];
+shared vec4 lanes_of_row[BLOCK_Q * TX / 4];
+shared uvec2 key_at[2 * BLOCK_KV]; /* of this tile and of the next, by turns */
+shared ivec2 keys_of_row[BLOCK_Q];
+shared int latest_first, earliest_last; /* keys between these all rows may see */
+
+struct work_item {
+    uint seq, kv_head, row_first, n_rows, kv_begin, kv_end, partial;
+};
+
+uint lane, tx, ty;
+work_item item;
+bvec2 aligned; /* K's rows, V's rows: to 16 bytes */
+
+/* registers between memory and shared memory */
+uvec4 next_k[K_LOADS * QUADS_PER_EIGHT];
+uvec4 next_v[V_LOADS * QUADS_PER_EIGHT];
+
+float score[RM * RN];
+vec4 o_part[RM * DN], o_whole[RM * DN];
+float top[RM], l_part[RM], l_whole[RM], m_whole[RM];
+logit_row logit_rows[RM];
+
+uint row_of(uint i)
+{
+    return i * TY + ty;
+}
+
+/* ---- memory to registers to shared memory */
+
+/* Word of the n-th eight this lane fetches of a slice of K; lanes without one repeat the last. */
+uint k_word(uint n, uint slice, uint turn)
+{
+    uint t = min(n * WG_SIZE + lane, BLOCK_KV * K_EIGHTS - 1);
+    uint d = min(slice * SLICE + t % K_EIGHTS * 8, D - 8);
+    return WORD_OF_ELEMENT(key_at[turn * BLOCK_KV + t / K_EIGHTS].x + d);
+}
+
+uint v_word(uint n, uint first, uint turn)
+{
+    uint t = min(n * WG_SIZE + lane, V_KEYS * V_EIGHTS - 1);
+    return WORD_OF_ELEMENT(key_at[turn * BLOCK_KV + first + t / V_EIGHTS].y + t % V_EIGHTS * 8);
+}
+
+void fetch_k(uint slice, uint turn)
+{
+    if (aligned.x) {
+        [[unroll]] for (uint n = 0; n < K_LOADS * QUADS_PER_EIGHT; n++)
+            next_k[n] = k_quads[(k_word(n / QUADS_PER_EIGHT, slice, turn) >> 2) + n % QUADS_PER_EIGHT];
+    } else {
+        [[unroll]] for (uint n = 0; n < K_LOADS * QUADS_PER_EIGHT; n++) {
+            uint w = k_word(n / QUADS_PER_EIGHT, slice, turn) + n % QUADS_PER_EIGHT * 4;
+            next_k[n] = uvec4(k_words[w], k_words[w + 1], k_words[w + 2], k_words[w + 3]);
+        }
+    }
+}
+
+void fetch_v(uint first, uint turn)
+{
+    if (aligned.y) {
+        [[unroll]] for (uint n = 0; n < V_LOADS * QUADS_PER_EIGHT; n++)
+            next_v[n] = v_quads[(v_word(n / QUADS_PER_EIGHT, first, turn) >> 2) + n % QUADS_PER_EIGHT];
+    } else {
+        [[unroll]] for (uint n = 0; n < V_LOADS * QUADS_PER_EIGHT; n++) {
+            uint w = v_word(n / QUADS_PER_EIGHT, first, turn) + n % QUADS_PER_EIGHT * 4;
+            next_v[n] = uvec4(v_words[w], v_words[w + 1], v_words[w + 2], v_words[w + 3]);
+        }
+    }
+}
+
+/* dims past the last are zero */
+void commit_k(uint slice)
+{
+    [[unroll]] for (uint n = 0; n < K_LOADS; n++) {
+        uint t = n * WG_SIZE + lane;
+        vec4 a, b;
+        unpack_eight(next_k[n * QUADS_PER_EIGHT], next_k[n * QUADS_PER_EIGHT + QUADS_PER_EIGHT - 1],
+                     a, b);
+        bool inside = slice * SLICE + t % K_EIGHTS * 8 < D;
+        uint to = Q_PART + t / K_EIGHTS * PITCH + t % K_EIGHTS * 2;
+        if (t < BLOCK_KV * K_EIGHTS) {
+            tile[to] = inside ? a : vec4(0.0);
+            tile[to + 1] = inside ? b : vec4(0.0);
+        }
+    }
+}
+
+void commit_v()
+{
+    [[unroll]] for (uint n = 0; n < V_LOADS; n++) {
+        uint t = n * WG_SIZE + lane;
+        vec4 a, b;
+        unpack_eight(next_v[n * QUADS_PER_EIGHT], next_v[n * QUADS_PER_EIGHT + QUADS_PER_EIGHT - 1],
+                     a, b);
+        uint to = t / V_EIGHTS * V_PITCH + t % V_EIGHTS * 2;
+        if (t < V_KEYS * V_EIGHTS) {
+            v_tile[to] = a;
+            v_tile[to + 1] = b;
+        }
+    }
+}
+
+/* A slice of Q, times the scale of the logits as they are kept. */
+void load_q(uint slice)
+{
+    float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0);
+    [[unroll]] for (uint n = 0; n < Q_LOADS; n++) {
+        uint t = n * WG_SIZE + lane, d = slice * SLICE + t % K_EIGHTS * 8;
+        uint r = min(min(t / K_EIGHTS, BLOCK_Q - 1), item.n_rows - 1);
+        packed_row row = find_row(item.kv_head, item.row_first + r);
+        uint i = push.q_base + step_words[item.seq + SEQ_Q_BASE] +
+                 row.token * header.q_token_stride + row.head * header.q_head_stride + min(d, D - 8);
+        vec4 a, b;
+        if (Q_TYPE == RAPT_STORE_F32) {
+            a = uintBitsToFloat(uvec4(q_words[i], q_words[i + 1], q_words[i + 2], q_words[i + 3]));
+            b = uintBitsToFloat(uvec4(q_words[i + 4], q_words[i + 5], q_words[i + 6], q_words[i + 7]));
+        } else {
+            uint w = i >> 1;
+            uvec4 x = uvec4(q_words[w], q_words[w + 1], q_words[w + 2], q_words[w + 3]);
+            if (Q_TYPE == RAPT_STORE_BF16)
+                unpack_bf16(x, a, b);
+            else
+                unpack_f16(x, a, b);
+        }
+        a = d < D ? a * scale : vec4(0.0);
+        b = d < D ? b * scale : vec4(0.0);
+        if (t < BLOCK_Q * K_EIGHTS) {
+            uint to = t / K_EIGHTS * Q_PITCH + t % K_EIGHTS * 2;
+            if (TILE_D != 0) {
+                whole_q[to + slice * (SLICE / 4)] = a;
+                whole_q[to + slice * (SLICE / 4) + 1] = b;
+            } else {
+                tile[to] = a;
+                tile[to + 1] = b;
+            }
+        }
+    }
+}
+
+/* Where the keys of the tile at j lie. Keys past the last repeat it: what lies behind the sequence is
+ * never read, and the mask drops them. */
+void find_keys(uint j, uint turn)
+{
+    for (uint i = lane; i < BLOCK_KV; i += WG_SIZE)
+        key_at[turn * BLOCK_KV + i] = key_element(item.seq, item.kv_head, min(j + i, item.kv_end - 1));
+}
+
+/* ---- the four parts of a tile */
+
+void add_scores(uint slice)
+{
+    uint q_at = TILE_D * slice * (SLICE / 4);
+    [[dont_unroll]] for (uint c = 0; c < SLICE / 4; c++) {
+        vec4 q[RM];
+        [[unroll]] for (uint i = 0; i < RM; i++) {
+            uint at = row_of(i) * Q_PITCH + q_at + c;
+            if (TILE_D != 0)
+                q[i] = whole_q[at];
+            else
+                q[i] = tile[at];
+        }
+        [[unroll]] for (uint n = 0; n < RN; n++) {
+            vec4 k = tile[Q_PART + (n * TX + tx) * PITCH + c];
+            [[unroll]] for (uint i = 0; i < RM; i++) {
+                float s = score[i * RN + n];
+                s += q[i].x * k.x;
+                s += q[i].y * k.y;
+                s += q[i].z * k.z;
+                s += q[i].w * k.w;
+                score[i * RN + n] = s;
+            }
+        }
+    }
+}
+
+void finish_scores(uint j)
+{
+    if (!PLAIN_LOGITS)
+        [[unroll]] for (uint i = 0; i < RM; i++)
+            [[unroll]] for (uint n = 0; n < RN; n++)
+                score[i * RN + n] = finish_logit(score[i * RN + n], logit_rows[i],
+                                                 min(j + n * TX + tx, item.kv_end - 1));
+    if (int(j) < latest_first || int(j + BLOCK_KV - 1) > earliest_last)
+        [[unroll]] for (uint i = 0; i < RM; i++) {
+            ivec2 keys = keys_of_row[row_of(i)];
+            [[unroll]] for (uint n = 0; n < RN; n++) {
+                int key = int(j + n * TX + tx);
+                score[i * RN + n] =
+                    key >= keys.x && key <= keys.y ? score[i * RN + n] : NEG_INF;
+            }
+        }
+    [[unroll]] for (uint i = 0; i < RM; i++) {
+        float most = score[i * RN];
+        [[unroll]] for (uint n = 1; n < RN; n++)
+            most = max(most, score[i * RN + n]);
+        uint at = row_of(i) * TX + tx;
+        lanes_of_row[at >> 2][at & 3] = most;
+    }
+}
+
+/* m of what is kept: the largest logit, or the caller's. -inf becomes 0, which every weight of such
+ * a row (they are all 0) survives. */
+float base_of(float most)
+{
+    if (wants(RAPT_FEAT_CONST_MAX))
+        return PLAIN_LOGITS ? header.max_logit_const * LOG2E : header.max_logit_const;
+    return most == NEG_INF ? 0.0 : most;
+}
+
+void weigh_scores()
+{
+    [[unroll]] for (uint i = 0; i < RM; i++) {
+        float most = top[i];
+        [[unroll]] for (uint x = 0; x < TX / 4; x++) {
+            vec4 four = lanes_of_row[row_of(i) * (TX / 4) + x];
+            most = max(most, max(max(four.x, four.y), max(four.z, four.w)));
+        }
+        float base = base_of(most);
+        float keep = wants(RAPT_FEAT_CONST_MAX) ? 1.0 : exp2((top[i] - base) * LOGIT_LOG2);
+        top[i] = most;
+        float sum = 0.0;
+        [[unroll]] for (uint n = 0; n < RN; n++) {
+            float p = exp2((score[i * RN + n] - base) * LOGIT_LOG2);
+            uint at = n * TX + tx;
+            tile[row_of(i) * P_PITCH + (at >> 2)][at & 3] = p;
+            sum += p;
+        }
+        l_part[i] = l_part[i] * keep + sum;
+        [[unroll]] for (uint c = 0; c < DN; c++)
+            o_part[i * DN + c] *= keep;
+    }
+}
+
+void add_values(uint first)
+{
+    [[dont_unroll]] for (uint k = 0; k < V_KEYS; k += 4) {
+        vec4 p[RM];
+        [[unroll]] for (uint i = 0; i < RM; i++)
+            p[i] = tile[row_of(i) * P_PITCH + ((first + k) >> 2)];
+        [[unroll]] for (uint c = 0; c < DN; c++)
+            [[unroll]] for (uint y = 0; y < 4; y++) {
+                vec4 v = v_tile[(k + y) * V_PITCH + c * TX + tx];
+                [[unroll]] for (uint i = 0; i < RM; i++)
+                    o_part[i * DN + c] += p[i][y] * v;
+            }
+    }
+}
+
+void fold()
+{
+    [[unroll]] for (uint i = 0; i < RM; i++) {
+        float keep =
+            wants(RAPT_FEAT_CONST_MAX) ? 1.0 : exp2((m_whole[i] - base_of(top[i])) * LOGIT_LOG2);
+        m_whole[i] = top[i];
+        l_whole[i] = l_whole[i] * keep + l_part[i];
+        l_part[i] = 0.0;
+        [[unroll]] for (uint c = 0; c < DN; c++) {
+            o_whole[i * DN + c] = o_whole[i * DN + c] * keep + o_part[i * DN + c];
+            o_part[i * DN + c] = vec4(0.0);
+        }
+    }
+}
+
+/* ---- an item */
+
+void load_item(uint index)
+{
+    uint w = header.items_word + index * RAPT_STEP_ITEM_WORDS;
+    item = work_item(header.seqs_word + step_words[w] * RAPT_STEP_SEQ_WORDS, step_words[w + 1],
+                     step_words[w + 2], step_words[w + 3], step_words[w + 4], step_words[w + 5],
+                     step_words[w + 6]);
+    lane = gl_LocalInvocationIndex;
+    tx = lane % TX;
+    ty = lane / TX;
+    aligned = rows_aligned(item.seq, item.kv_head);
+}
+
+void start_rows()
+{
+    if (lane == 0) {
+        latest_first = int(item.kv_begin);
+        earliest_last = int(item.kv_end) - 1;
+    }
+    barrier();
+    for (uint r = lane; r < BLOCK_Q; r += WG_SIZE) {
+        packed_row row = find_row(item.kv_head, item.row_first + min(r, item.n_rows - 1));
+        ivec2 keys = row_keys(item.seq, row_position(item.seq, row.token), item.kv_begin, item.kv_end);
+        keys_of_row[r] = keys;
+        atomicMax(latest_first, keys.x);
+        atomicMin(earliest_last, keys.y);
+    }
+    [[unroll]] for (uint i = 0; i < RM; i++) {
+        top[i] = m_whole[i] = NEG_INF;
+        l_part[i] = l_whole[i] = 0.0;
+        [[unroll]] for (uint c = 0; c < DN; c++)
+            o_part[i * DN + c] = o_whole[i * DN + c] = vec4(0.0);
+        if (!PLAIN_LOGITS)
+            logit_rows[i] = load_logit_row(
+                item.seq,
+                find_row(item.kv_head, item.row_first + min(row_of(i), item.n_rows - 1)));
+    }
+}
+
+void work_tiles()
+{
+    uint turn = 0, since_fold = 0;
+    find_keys(item.kv_begin, 0);
+    if (TILE_D != 0)
+        for (uint slice = 0; slice < N_SLICES; slice++)
+            load_q(slice);
+    barrier();
+    fetch_k(0, 0);
+    for (uint j = item.kv_begin; j < item.kv_end; j += BLOCK_KV) {
+        [[unroll]] for (uint i = 0; i < RM * RN; i++)
+            score[i] = 0.0;
+        bool more = j + BLOCK_KV < item.kv_end;
+        find_keys(more ? j + BLOCK_KV : j, turn ^ 1);
+        for (uint slice = 0; slice < N_SLICES; slice++) {
+            if (slice > 0)
+                barrier();
+            if (TILE_D == 0)
+                load_q(slice);
+            commit_k(slice);
+            barrier();
+            if (slice + 1 < N_SLICES)
+                fetch_k(slice + 1, turn);
+            else
+                fetch_v(0, turn);
+            add_scores(slice);
+        }
+        finish_scores(j);
+        barrier();
+        weigh_scores();
+        commit_v();
+        barrier();
+        uint end = min(BLOCK_KV, item.kv_end - j);
+        for (uint first = 0; first < end; first += V_KEYS) {
+            if (first > 0) {
+                barrier();
+                commit_v();
+                barrier();
+            }
+            if (first + V_KEYS < end)
+                fetch_v(first + V_KEYS, turn);
+            else
+                fetch_k(0, turn ^ 1);
+            add_values(first);
+        }
+        turn ^= 1;
+        since_fold += BLOCK_KV;
+        if (since_fold >= FOLD_KEYS) {
+            fold();
+            since_fold = 0;
+        }
+        barrier();
+    }
+    fold();
+}
+
+void store_row(uint i, float l)
+{
+    uint r = row_of(i);
+    packed_row row = find_row(item.kv_head, item.row_first + r);
+    float highest = top[i] * LOGIT_NATURAL;
+    uint partial = item.partial + r, to;
+    float factor = 1.0;
+    if (item.partial == RAPT_DIRECT) {
+        float m = wants(RAPT_FEAT_CONST_MAX) ? header.max_logit_const : highest;
+        factor = finish_row(row.head, m, l);
+        if (tx == 0)
+            store_statistics(item.seq, row, m, l, highest);
+        to = out_index(item.seq, row);
+    } else {
+        uint ml = push.work_base + header.partial_ml_word + 2 * partial;
+        if (tx == 0) {
+            work_floats[ml] = highest;
+            work_floats[ml + 1] = l;
+        }
+        to = push.work_base + header.partial_o_word + partial * DV;
+    }
+    [[unroll]] for (uint c = 0; c < DN; c++) {
+        uint d = 4 * (c * TX + tx);
+        vec4 x = o_whole[i * DN + c] * factor;
+        if (d < DV) {
+            if (item.partial == RAPT_DIRECT)
+                store_out4(to + d, x);
+            else
+                [[unroll]] for (uint y = 0; y < 4; y++)
+                    work_floats[to + d + y] = x[y];
+        }
+    }
+}
+
+void main()
+{
+    uint index = group_index();
+    if (index >= push.count)
+        return;
+    load_item(push.first + index);
+    start_rows();
+    if (item.kv_begin < item.kv_end)
+        work_tiles();
+    [[unroll]] for (uint i = 0; i < RM; i++) {
+        uint at = row_of(i) * TX + tx;
+        lanes_of_row[at >> 2][at & 3] = l_whole[i];
+    }
+    barrier();
+    [[unroll]] for (uint i = 0; i < RM; i++) {
+        float l = 0.0;
+        [[unroll]] for (uint x = 0; x < TX / 4; x++)
+            l += dot(lanes_of_row[row_of(i) * (TX / 4) + x], vec4(1.0));
+        if (row_of(i) < item.n_rows)
+            store_row(i, l);
+    }
+}

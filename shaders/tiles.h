@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SHADERS_TILES_H
+#define SHADERS_TILES_H
+
+/* What the tile numbers of prefill_*_pt and decode_*_pt cost. Both are lib/tiled.glsl, whose head
+ * says how they are used: a workgroup is a grid of TX x TY lanes, TY = WG_SIZE / TX.
+ *
+ *   TILE_A  dims per slice of Q and K in shared memory, a multiple of 8
+ *   TILE_B  TX, lanes side by side over keys (scores) and dims (output), a power of two, at least 4
+ *   TILE_C  keys per slice of V in shared memory, a multiple of 4 that divides BLOCK_KV
+ *   TILE_D  1 = the whole Q tile stays in shared memory, 0 = its slices are read again
+ *
+ * BLOCK_Q is a multiple of TY, BLOCK_KV of TX and of 4. A lane holds BLOCK_Q / TY rows times
+ * BLOCK_KV / TX keys of the scores and twice BLOCK_Q / TY rows times 4 * ceil(DV / (4 TX)) dims of
+ * the output in registers. */
+
+#include "args.h"
+
+static inline uint32_t rapt_tile_lane_dims(uint32_t head_dim_v, uint32_t tx)
+{
+    return 4 * ((head_dim_v + 4 * tx - 1) / (4 * tx));
+}
+
+/* Bytes of shared memory a pipeline with these specialization constants takes. */
+static inline uint32_t rapt_tile_shared_bytes(const uint32_t spec[RAPT_N_SPECS])
+{
+    uint32_t d = spec[RAPT_SPEC_HEAD_DIM], dv = spec[RAPT_SPEC_HEAD_DIM_V];
+    uint32_t block_q = spec[RAPT_SPEC_BLOCK_Q], block_kv = spec[RAPT_SPEC_BLOCK_KV];
+    uint32_t slice = spec[RAPT_SPEC_TILE_A], tx = spec[RAPT_SPEC_TILE_B];
+    uint32_t whole_q = spec[RAPT_SPEC_TILE_D];
+    uint32_t scores = (slice / 4 + 1) * (block_kv + (1 - whole_q) * block_q);
+    uint32_t weights = block_q * (block_kv / 4 + 1);
+    uint32_t q = 1 + whole_q * block_q * ((d + slice - 1) / slice * (slice / 4) + 1);
+    uint32_t v = spec[RAPT_SPEC_TILE_C] * tx * (rapt_tile_lane_dims(dv, tx) / 4);
+    uint32_t vec4s = (scores > weights ? scores : weights) + q + v + block_q * tx / 4;
+    return 16 * (vec4s + block_kv) + 8 * block_q + 8;
+}
+
+#endif
