@@ -67,7 +67,7 @@ def cmake(args, folder):
     need("cmake")
     _, prefix = installed(args, folder)
     build = folder / "build"
-    run(["cmake", "-S", pathlib.Path(args.source) / "tests/consumers/cmake", "-B", build,
+    run(["cmake", "-G", "Ninja", "-S", pathlib.Path(args.source) / "tests/consumers/cmake", "-B", build,
          f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_C_COMPILER=" + args.compiler[-1]])
     run(["cmake", "--build", build])
     programs = sorted(build.glob("consumer_*"))
