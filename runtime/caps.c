@@ -162,6 +162,7 @@ static rapt_features supported_features(const struct rapt_physical *physical, in
 {
     const VkSubgroupFeatureFlags subgroup = VK_SUBGROUP_FEATURE_BASIC_BIT |
                                             VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
+                                            VK_SUBGROUP_FEATURE_BALLOT_BIT |
                                             VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     const rapt_caps *caps = &physical->caps;
     rapt_features features = rapt_feature_chain_bits(&physical->chain);

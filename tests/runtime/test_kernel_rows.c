@@ -27,6 +27,7 @@ static const struct {
     {39, RAPT_FEATURE_INT8, "Int8"},
     {61, 0, "GroupNonUniform"},
     {63, RAPT_FEATURE_SUBGROUP, "GroupNonUniformArithmetic"},
+    {64, RAPT_FEATURE_SUBGROUP, "GroupNonUniformBallot"},
     {65, RAPT_FEATURE_SUBGROUP, "GroupNonUniformShuffle"},
     {4433, RAPT_FEATURE_STORAGE_16BIT, "StorageBuffer16BitAccess"},
     {4448, RAPT_FEATURE_STORAGE_8BIT, "StorageBuffer8BitAccess"},
