@@ -97,7 +97,11 @@ static rapt_status check_extent(const char *name, const rapt_array *array, uint6
 {
     if (needed > 0 && !array->data)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.data is NULL", name);
-    if (needed == UINT64_MAX || needed > array->n_elements)
+    if (needed > INT64_MAX)
+        return rapt_fail(RAPT_ERROR_SHAPE,
+                         "%s has %llu elements: its lengths and strides reach past element 2^63",
+                         name, (unsigned long long)array->n_elements);
+    if (needed > array->n_elements)
         return rapt_fail(RAPT_ERROR_SHAPE,
                          "%s has %llu elements: its lengths and strides reach to element %llu",
                          name, (unsigned long long)array->n_elements, (unsigned long long)needed);
