@@ -312,6 +312,8 @@ static struct {
     int no_extensions;
     int refuse_priority;
     uint32_t n_refused;
+    VkResult instance_result, device_result; /* what creation fails with */
+    int no_devices;
 } fake;
 
 static VKAPI_ATTR VkResult VKAPI_CALL fake_instance_version(uint32_t *version)
@@ -327,6 +329,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL fake_create_instance(const VkInstanceCreat
                                                            VkInstance *instance)
 {
     PFN_vkCreateInstance real = (PFN_vkCreateInstance)fake.real(NULL, "vkCreateInstance");
+    if (fake.instance_result != VK_SUCCESS)
+        return fake.instance_result;
     VkResult result = real(info, allocator, instance);
     fake_instance = *instance;
     return result;
@@ -359,11 +363,24 @@ static VKAPI_ATTR VkResult VKAPI_CALL fake_create_device(VkPhysicalDevice physic
                                                          VkDevice *device)
 {
     PFN_vkCreateDevice real = (PFN_vkCreateDevice)fake.real(fake_instance, "vkCreateDevice");
+    if (fake.device_result != VK_SUCCESS)
+        return fake.device_result;
     if (fake.refuse_priority && info->pQueueCreateInfos[0].pNext) {
         fake.n_refused++;
         return VK_ERROR_NOT_PERMITTED_KHR;
     }
     return real(physical, info, allocator, device);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL fake_devices(VkInstance instance, uint32_t *n,
+                                                   VkPhysicalDevice *devices)
+{
+    PFN_vkEnumeratePhysicalDevices real =
+        (PFN_vkEnumeratePhysicalDevices)fake.real(instance, "vkEnumeratePhysicalDevices");
+    if (!fake.no_devices)
+        return real(instance, n, devices);
+    *n = 0;
+    return VK_SUCCESS;
 }
 
 static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fake_proc_addr(VkInstance instance,
@@ -377,6 +394,8 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fake_proc_addr(VkInstance instan
         return (PFN_vkVoidFunction)fake_properties;
     if (strcmp(name, "vkEnumerateDeviceExtensionProperties") == 0)
         return (PFN_vkVoidFunction)fake_extensions;
+    if (strcmp(name, "vkEnumeratePhysicalDevices") == 0)
+        return (PFN_vkVoidFunction)fake_devices;
     if (strcmp(name, "vkCreateDevice") == 0)
         return (PFN_vkVoidFunction)fake_create_device;
     return fake.real(instance, name);
@@ -424,6 +443,41 @@ static void test_poor_loaders(void **state)
     assert_non_null(strstr(rapt_last_error(), "1.1"));
     assert_null(device);
     fake.version = 0;
+}
+
+static void expect_failure(rapt_status expected, const char *part)
+{
+    rapt_device *device = NULL;
+    rapt_device_params params = {.struct_size = sizeof params,
+                                 .get_instance_proc_addr = fake_proc_addr};
+    assert_int_equal(rapt_device_create(&params, &device), expected);
+    assert_null(device);
+    assert_non_null(strstr(rapt_last_error(), part));
+}
+
+static void test_failing_drivers(void **state)
+{
+    (void)state;
+    fake.instance_result = VK_ERROR_INCOMPATIBLE_DRIVER;
+    expect_failure(RAPT_ERROR_NO_DEVICE, "no Vulkan driver");
+    fake.instance_result = VK_ERROR_OUT_OF_HOST_MEMORY;
+    expect_failure(RAPT_ERROR_HOST_MEMORY, "VK_ERROR_OUT_OF_HOST_MEMORY");
+    fake.instance_result = VK_SUCCESS;
+    fake.no_devices = 1;
+    expect_failure(RAPT_ERROR_NO_DEVICE, "no Vulkan device");
+    uint32_t n = 7;
+    rapt_device_params params = {.struct_size = sizeof params,
+                                 .get_instance_proc_addr = fake_proc_addr};
+    assert_int_equal(rapt_devices_list(&params, NULL, 0, &n), RAPT_OK);
+    assert_int_equal(n, 0);
+    fake.no_devices = 0;
+    fake.device_result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    expect_failure(RAPT_ERROR_DEVICE_MEMORY, "vkCreateDevice");
+    fake.device_result = VK_ERROR_DEVICE_LOST;
+    expect_failure(RAPT_ERROR_DEVICE_LOST, "VK_ERROR_DEVICE_LOST");
+    fake.device_result = VK_ERROR_FEATURE_NOT_PRESENT;
+    expect_failure(RAPT_ERROR_DEVICE, "VK_ERROR_FEATURE_NOT_PRESENT");
+    fake.device_result = VK_SUCCESS;
 }
 
 static void test_low_priority(void **state)
@@ -613,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_adopt_versioned),
         cmocka_unit_test(test_vulkan_11_alone),
         cmocka_unit_test(test_poor_loaders),
+        cmocka_unit_test(test_failing_drivers),
         cmocka_unit_test(test_low_priority),
         cmocka_unit_test(test_allocation_failure),
         cmocka_unit_test(test_two_threads),
