@@ -60,7 +60,8 @@ int array_check_dtype(const char *label, enum array_dtype dtype, uint32_t dtypes
     for (int i = 0; i < ARRAY_N_DTYPES; i++) {
         size_t used = strlen(list);
         if (dtypes & ARRAY_IS(i))
-            snprintf(list + used, sizeof list - used, "%s%s", used ? " or " : "", dtypes_known[i].name);
+            snprintf(list + used, sizeof list - used, "%s%s", used ? " or " : "",
+                     dtypes_known[i].name);
     }
     return cli_fail(CLI_USAGE, "%s: elements are %s, expected %s", label, dtypes_known[dtype].name,
                     list);
@@ -110,7 +111,8 @@ int array_read_data(const char *label, FILE *file, struct array *array)
     } while (have == capacity && capacity < n_bytes);
     if (have < n_bytes) {
         free(data);
-        return cli_fail(CLI_USAGE, "%s: truncated: the shape needs %llu bytes of data, the file has %llu",
+        return cli_fail(CLI_USAGE,
+                        "%s: truncated: the shape needs %llu bytes of data, the file has %llu",
                         label, (unsigned long long)n_bytes, (unsigned long long)have);
     }
     array->data = data;
@@ -162,7 +164,8 @@ int array_read(const char *option, const char *place, uint32_t dtypes, struct ar
     else if (is_npy(file))
         code = array_read_npy(label, file, dtypes, out_array);
     else
-        code = cli_fail(CLI_USAGE, "%s: not an .npy file (safetensors are named FILE:TENSOR)", label);
+        code =
+            cli_fail(CLI_USAGE, "%s: not an .npy file (safetensors are named FILE:TENSOR)", label);
     fclose(file);
     if (code)
         array_finish(out_array);

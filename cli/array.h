@@ -2,8 +2,8 @@
 #ifndef CLI_ARRAY_H
 #define CLI_ARRAY_H
 
-/* Arrays in files: .npy (versions 1 to 3) and safetensors, C order and little endian. Every function
- * prints one line and returns CLI_USAGE when a file is not what it should be. */
+/* Arrays in files: .npy (versions 1 to 3) and safetensors, C order and little endian. Every
+ * function prints one line and returns CLI_USAGE when a file is not what it should be. */
 
 #include <rapt/common.h>
 
@@ -11,7 +11,16 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum array_dtype { ARRAY_F4, ARRAY_F2, ARRAY_BF16, ARRAY_I4, ARRAY_U4, ARRAY_U1, ARRAY_B1, ARRAY_N_DTYPES };
+enum array_dtype {
+    ARRAY_F4,
+    ARRAY_F2,
+    ARRAY_BF16,
+    ARRAY_I4,
+    ARRAY_U4,
+    ARRAY_U1,
+    ARRAY_B1,
+    ARRAY_N_DTYPES
+};
 
 #define ARRAY_MAX_RANK 8
 
@@ -32,8 +41,8 @@ size_t array_dtype_bytes(enum array_dtype dtype);
 /* Type of a tensor's elements; RAPT_TYPE_DEFAULT for dtypes that are no tensor's. */
 rapt_type array_type(const struct array *array);
 
-/* Reads `place`: FILE of .npy, or FILE:NAME of safetensors. `option` is for messages; `dtypes` are the
- * ARRAY_IS bits accepted. On failure *out_array holds nothing. */
+/* Reads `place`: FILE of .npy, or FILE:NAME of safetensors. `option` is for messages; `dtypes` are
+ * the ARRAY_IS bits accepted. On failure *out_array holds nothing. */
 int array_read(const char *option, const char *place, uint32_t dtypes, struct array *out_array);
 void array_finish(struct array *array);
 
@@ -47,8 +56,9 @@ int array_write_npy(FILE *file, const float *data, const uint64_t *shape, uint32
 int array_read_npy(const char *label, FILE *file, uint32_t dtypes, struct array *out_array);
 int array_read_safetensors(const char *label, FILE *file, const char *name, uint32_t dtypes,
                            struct array *out_array);
-/* Shared by them: sets rank, shape and n_elements, refusing products beyond 2^62 bytes; reads exactly
- * the array's bytes, growing memory as they come so that a short file never costs a long allocation. */
+/* Shared by them: sets rank, shape and n_elements, refusing products beyond 2^62 bytes; reads
+ * exactly the array's bytes, growing memory as they come so that a short file never costs a long
+ * allocation. */
 int array_set_shape(const char *label, const uint64_t *shape, uint32_t rank, struct array *array);
 int array_read_data(const char *label, FILE *file, struct array *array);
 /* Refuses a dtype outside `dtypes`, naming what was expected. */

@@ -51,7 +51,8 @@ static int allocate(const struct attend *attend, struct outcome *outcome)
         result->max_logit = calloc((size_t)n_rows + 1, sizeof(float));
     }
     if (!result->out || !result->lse || !result->max_logit)
-        return cli_fail(CLI_DEVICE, "there is no memory for %llu results", (unsigned long long)n_out);
+        return cli_fail(CLI_DEVICE, "there is no memory for %llu results",
+                        (unsigned long long)n_out);
     /* Kernels compute what is asked for and nothing else. */
     if (!given(attend, ATTEND_LSE)) {
         free(result->lse);
@@ -61,7 +62,8 @@ static int allocate(const struct attend *attend, struct outcome *outcome)
         free(result->max_logit);
         result->max_logit = NULL;
     }
-    outcome->n_repeats = given(attend, ATTEND_REPEAT) ? (uint32_t)attend->values[ATTEND_REPEAT].count : 1;
+    outcome->n_repeats =
+        given(attend, ATTEND_REPEAT) ? (uint32_t)attend->values[ATTEND_REPEAT].count : 1;
     outcome->seconds = calloc(outcome->n_repeats, sizeof *outcome->seconds);
     return outcome->seconds ? 0 : cli_fail(CLI_DEVICE, "out of memory");
 }
@@ -78,8 +80,8 @@ static int run_reference(struct attend *attend, struct outcome *outcome)
     snprintf(outcome->device, sizeof outcome->device, "host, float64");
     for (uint32_t i = 0; i < n; i++) {
         double start = cli_seconds();
-        rapt_status status = rapt_reference_attention(&attend->problem, &params, &outcome->result, NULL,
-                                                      NULL, NULL);
+        rapt_status status =
+            rapt_reference_attention(&attend->problem, &params, &outcome->result, NULL, NULL, NULL);
         if (status)
             return cli_fail_status(status, NULL);
         if (i + outcome->n_repeats >= n)
@@ -136,7 +138,8 @@ static int check(struct attend *attend, struct outcome *outcome)
     if (status)
         return cli_fail_status(status, "--check");
     if (given(attend, ATTEND_CHECK_LIMIT)) {
-        int stats_ok = error->lse_abs <= error->bound_stat && error->max_logit_abs <= error->bound_stat;
+        int stats_ok =
+            error->lse_abs <= error->bound_stat && error->max_logit_abs <= error->bound_stat;
         error->bound_e = attend->values[ATTEND_CHECK_LIMIT].number;
         error->bound_max = 8 * error->bound_e;
         error->ok = error->n_nan == 0 && stats_ok && error->e <= error->bound_e &&
@@ -145,7 +148,8 @@ static int check(struct attend *attend, struct outcome *outcome)
     return 0;
 }
 
-/* Spreads dense [total_q, H, n] over the shape of the q file; rows no sequence has hold `nothing`. */
+/* Spreads dense [total_q, H, n] over the shape of the q file; rows no sequence has hold `nothing`.
+ */
 static float *spread(const struct attend *attend, const float *dense, uint64_t n, float nothing,
                      uint64_t *shape, uint32_t *out_rank)
 {
@@ -205,10 +209,10 @@ static int write_outputs(struct attend *attend, const struct outcome *outcome)
     const rapt_problem *problem = &attend->problem;
     uint32_t head_dim_v = problem->head_dim_v ? problem->head_dim_v : problem->head_dim;
     int code = write_one(attend, &output, ATTEND_OUT, outcome->result.out, head_dim_v, 0);
+    code = code ? code : write_one(attend, &output, ATTEND_LSE, outcome->result.lse, 1, -INFINITY);
     code = code ? code
-                : write_one(attend, &output, ATTEND_LSE, outcome->result.lse, 1, -INFINITY);
-    code = code ? code
-                : write_one(attend, &output, ATTEND_MAX_LOGIT, outcome->result.max_logit, 1, -INFINITY);
+                : write_one(attend, &output, ATTEND_MAX_LOGIT, outcome->result.max_logit, 1,
+                            -INFINITY);
     code = code ? code : output_commit(&output);
     output_finish(&output);
     return code;
@@ -227,8 +231,8 @@ static void print_lines(const struct attend *attend, const struct outcome *outco
     const rapt_plan_info *plan = &outcome->info.plan;
     char text[64];
     printf("%u sequence%s, %llu query tokens, %u/%u heads, head dim %u on %s\n", problem->n_seqs,
-           problem->n_seqs == 1 ? "" : "s", (unsigned long long)outcome->total_q, problem->n_q_heads,
-           problem->n_kv_heads, problem->head_dim, outcome->device);
+           problem->n_seqs == 1 ? "" : "s", (unsigned long long)outcome->total_q,
+           problem->n_q_heads, problem->n_kv_heads, problem->head_dim, outcome->device);
     if (attend->path != ATTEND_REFERENCE) {
         const char *const names[] = {plan->stage_kernel, plan->prefill_kernel, plan->decode_kernel,
                                      plan->merge_kernel};
@@ -248,15 +252,16 @@ static void print_lines(const struct attend *attend, const struct outcome *outco
                outcome->n_repeats);
         if (attend->path != ATTEND_REFERENCE && seconds > 0) {
             const rapt_cost *cost = &outcome->cost;
-            double n_bytes = (double)cost->q_bytes + (double)cost->kv_bytes + (double)cost->out_bytes;
+            double n_bytes =
+                (double)cost->q_bytes + (double)cost->kv_bytes + (double)cost->out_bytes;
             printf("; %.2f GFLOP/s, %.2f GB/s", (double)cost->flops / seconds * 1e-9,
                    n_bytes / seconds * 1e-9);
         }
         printf("\n");
     }
     if (given(attend, ATTEND_CHECK)) {
-        printf("check: error %.2e (bound %.2e), largest %.2e (bound %.2e)", error->e, error->bound_e,
-               error->max_ratio, error->bound_max);
+        printf("check: error %.2e (bound %.2e), largest %.2e (bound %.2e)", error->e,
+               error->bound_e, error->max_ratio, error->bound_max);
         if (given(attend, ATTEND_LSE))
             printf(", lse %.2e (bound %.2e)", error->lse_abs, error->bound_stat);
         if (given(attend, ATTEND_MAX_LOGIT))
@@ -305,7 +310,8 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
         cJSON_AddNumberToObject(json, "flops", (double)cost->flops);
         cJSON_AddNumberToObject(json, "bytes", n_bytes);
         if (seconds > 0) {
-            cJSON_AddNumberToObject(json, "gflops_per_second", (double)cost->flops / seconds * 1e-9);
+            cJSON_AddNumberToObject(json, "gflops_per_second",
+                                    (double)cost->flops / seconds * 1e-9);
             cJSON_AddNumberToObject(json, "gbytes_per_second", n_bytes / seconds * 1e-9);
         }
         cJSON_AddNumberToObject(json, "device_memory_bytes",
@@ -366,7 +372,8 @@ static const char attend_head[] =
     "usage: rapt attend --q Q.npy --k K.npy --v V.npy [--out O.npy] [OPTIONS]\n"
     "\n"
     "Computes scaled dot-product attention of arrays in files. Query head h reads K/V head\n"
-    "h / (query heads / K/V heads). Exit status: 0 done, 2 bad input, 3 no usable device, 4 the device\n"
+    "h / (query heads / K/V heads). Exit status: 0 done, 2 bad input, 3 no usable device, 4 the "
+    "device\n"
     "failed, 5 --check failed. Files are written whole, and only when the status is 0 or 5.\n";
 
 int attend_main(int argc, char **argv)

@@ -83,7 +83,13 @@ enum attend_option {
 
 extern const struct option_spec attend_options[ATTEND_N_OPTIONS];
 
-enum attend_path { ATTEND_AUTO, ATTEND_PORTABLE, ATTEND_COOPMAT, ATTEND_COOPMAT2, ATTEND_REFERENCE };
+enum attend_path {
+    ATTEND_AUTO,
+    ATTEND_PORTABLE,
+    ATTEND_COOPMAT,
+    ATTEND_COOPMAT2,
+    ATTEND_REFERENCE
+};
 
 /* How a tensor file lies: what outputs copy from the q file. */
 struct attend_view {

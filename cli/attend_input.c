@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files -> rapt_problem. What this file checks is what only it can know: how many elements each file
- * has. Everything else is rapt_problem_check's. */
+/* Files -> rapt_problem. What this file checks is what only it can know: how many elements each
+ * file has. Everything else is rapt_problem_check's. */
 #include "attend.h"
 
 #include "cli.h"
@@ -51,14 +51,14 @@ static int fail_shape(const struct attend *attend, enum attend_option option, co
                     array_shape_text(&attend->arrays[option], shape, sizeof shape), what);
 }
 
-static int set_view(const struct attend *attend, enum attend_option option, struct attend_view *view,
-                    rapt_array *out_array)
+static int set_view(const struct attend *attend, enum attend_option option,
+                    struct attend_view *view, rapt_array *out_array)
 {
     const struct array *array = &attend->arrays[option];
     int heads_first = strcmp(text_of(attend, ATTEND_LAYOUT, "bshd"), "bhsd") == 0;
     if (array->rank != 4 && (heads_first || array->rank != 3)) {
-        return fail_shape(attend, option, heads_first ? "expected [B,H,T,D]"
-                                                      : "expected [total,H,D] or [B,T,H,D]");
+        return fail_shape(attend, option,
+                          heads_first ? "expected [B,H,T,D]" : "expected [total,H,D] or [B,T,H,D]");
     }
     const uint64_t *shape = array->shape + (array->rank - 3); /* T, H, D (or H, T, D) */
     uint64_t n_heads = shape[heads_first ? 0 : 1], dim = shape[2];
@@ -152,15 +152,16 @@ static int lengths(struct attend *attend, enum attend_option tensor, enum attend
                                 (unsigned long long)view->n_tokens);
         }
         if (!view->n_seqs && cu[n_seqs] >= 0 && (uint64_t)cu[n_seqs] > view->n_tokens)
-            return cli_fail(CLI_USAGE, "%s ends with %d tokens, %s has %llu", table_name, cu[n_seqs],
-                            name, (unsigned long long)view->n_tokens);
+            return cli_fail(CLI_USAGE, "%s ends with %d tokens, %s has %llu", table_name,
+                            cu[n_seqs], name, (unsigned long long)view->n_tokens);
         return 0;
     }
     uint64_t each = view->n_tokens;
     if (!view->n_seqs) {
         if (each % n_seqs)
-            return cli_fail(CLI_USAGE, "%s has %llu tokens for %u sequences: %s must say how many each",
-                            name, (unsigned long long)each, n_seqs, table_name);
+            return cli_fail(CLI_USAGE,
+                            "%s has %llu tokens for %u sequences: %s must say how many each", name,
+                            (unsigned long long)each, n_seqs, table_name);
         each /= n_seqs;
     }
     if (each * n_seqs > INT32_MAX)
@@ -302,7 +303,8 @@ static int input_tables(struct attend *attend)
     for (uint64_t i = 0; i < indptr->n_elements; i++) {
         if (first[i] > indices->n_elements)
             return cli_fail(CLI_USAGE, "page_indptr[%llu] is %u, --page-indices has %llu entries",
-                            (unsigned long long)i, first[i], (unsigned long long)indices->n_elements);
+                            (unsigned long long)i, first[i],
+                            (unsigned long long)indices->n_elements);
     }
     problem->page_indptr = first;
     problem->page_indices = indices->data;
@@ -322,8 +324,10 @@ static int input_paging(struct attend *attend)
         return 0;
     if (strcmp(kind, "interleaved") == 0) {
         if (problem->head_dim_v != attend->q_view.dim)
-            return cli_fail(CLI_USAGE, "--kv-layout interleaved: K has head dim %u, V %u: they must be "
-                            "equal", attend->q_view.dim, problem->head_dim_v);
+            return cli_fail(CLI_USAGE,
+                            "--kv-layout interleaved: K has head dim %u, V %u: they must be "
+                            "equal",
+                            attend->q_view.dim, problem->head_dim_v);
         attend->easy.kv_one_buffer = 1;
     }
     attend->easy.k_pool =
@@ -362,8 +366,9 @@ static int input_bias(struct attend *attend)
     if (problem->cu_kv)
         n_kv = problem->cu_kv[1] > 0 ? (uint64_t)problem->cu_kv[1] : 0;
     else if (problem->page_indptr[1] > problem->page_indptr[0])
-        n_kv = (uint64_t)(problem->page_indptr[1] - problem->page_indptr[0] - 1) * problem->page_size +
-               problem->last_page_len[0];
+        n_kv =
+            (uint64_t)(problem->page_indptr[1] - problem->page_indptr[0] - 1) * problem->page_size +
+            problem->last_page_len[0];
     const uint64_t *shape = array->shape + (array->rank >= 2 ? array->rank - 2 : 0);
     uint64_t n_heads = array->rank == 3 ? array->shape[0] : 1;
     if (array->rank < 2 || array->rank > 3 || shape[0] != n_q || shape[1] != n_kv ||
@@ -402,8 +407,8 @@ static int input_mask(struct attend *attend)
         if (status == RAPT_ERROR_UNSUPPORTED)
             return cli_fail(CLI_USAGE, "--mask: %s (not in this build yet)", rapt_last_error());
         if (status)
-            return cli_fail(cli_exit_code(status) == CLI_DEVICE ? CLI_DEVICE : CLI_USAGE, "--mask: %s",
-                            rapt_last_error());
+            return cli_fail(cli_exit_code(status) == CLI_DEVICE ? CLI_DEVICE : CLI_USAGE,
+                            "--mask: %s", rapt_last_error());
     }
     if (!*window && !given(attend, ATTEND_CAUSAL))
         return 0;
@@ -485,7 +490,8 @@ int attend_input(struct attend *attend)
     code = pool ? input_pool(attend) : input_packed(attend, &k_view);
     code = code ? code : count_sequences(attend, &k_view);
     code = code ? code
-                : lengths(attend, ATTEND_Q, ATTEND_CU_Q, &attend->q_view, &attend->cu_q, &problem->cu_q);
+                : lengths(attend, ATTEND_Q, ATTEND_CU_Q, &attend->q_view, &attend->cu_q,
+                          &problem->cu_q);
     if (!code && pool)
         code = input_tables(attend);
     if (!code && !pool)

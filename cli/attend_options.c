@@ -160,8 +160,9 @@ static int check_paging(const struct attend *attend)
     if (pool && given(attend, ATTEND_PAGE_ORDER))
         return cli_fail(CLI_USAGE, "--page-order and --k-pool exclude each other");
     if (pool && given(attend, ATTEND_CU_KV))
-        return cli_fail(CLI_USAGE, "--cu-kv and --k-pool exclude each other: the page tables say the "
-                                   "lengths");
+        return cli_fail(CLI_USAGE,
+                        "--cu-kv and --k-pool exclude each other: the page tables say the "
+                        "lengths");
     return needs(attend, ATTEND_PAGE_ORDER, ATTEND_PAGE_SIZE);
 }
 
@@ -208,7 +209,8 @@ static int check_numbers(const struct attend *attend)
 
 int attend_options_check(struct attend *attend)
 {
-    static const char *const paths[] = {"auto", "portable", "coopmat", "coopmat2", "reference", NULL};
+    static const char *const paths[] = {"auto",     "portable",  "coopmat",
+                                        "coopmat2", "reference", NULL};
     int code = check_tensors(attend);
     code = code ? code : check_types(attend);
     code = code ? code : check_paging(attend);

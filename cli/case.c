@@ -17,7 +17,8 @@ static uint64_t next(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* The sum of twelve 16-bit uniforms: normal enough, and unlike log and cos the same on every machine. */
+/* The sum of twelve 16-bit uniforms: normal enough, and unlike log and cos the same on every
+ * machine. */
 void case_random(uint64_t seed, float *out_numbers, size_t n)
 {
     uint64_t state = seed;
@@ -98,7 +99,8 @@ static int make_result(const struct case_spec *spec, struct case_data *data)
     if (spec->flags & CASE_STATS) {
         result->lse = calloc((size_t)n_rows + 1, sizeof(float));
         result->max_logit = calloc((size_t)n_rows + 1, sizeof(float));
-        result->max_logit_reduced = calloc((size_t)spec->n_seqs * spec->n_q_heads + 1, sizeof(float));
+        result->max_logit_reduced =
+            calloc((size_t)spec->n_seqs * spec->n_q_heads + 1, sizeof(float));
         if (!result->lse || !result->max_logit || !result->max_logit_reduced)
             return cli_fail(CLI_DEVICE, "out of memory");
     }

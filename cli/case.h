@@ -2,8 +2,8 @@
 #ifndef CLI_CASE_H
 #define CLI_CASE_H
 
-/* Attention problems of random numbers, for `rapt check` and the demo: a short description becomes a
- * whole rapt_problem, is run on the device and compared with the reference. */
+/* Attention problems of random numbers, for `rapt check` and the demo: a short description becomes
+ * a whole rapt_problem, is run on the device and compared with the reference. */
 
 #include <rapt/easy.h>
 
@@ -51,12 +51,12 @@ struct case_data {
 /* What a run of it gave. */
 struct case_report {
     rapt_error error;
-    int reduction_ok;     /* max_logit_reduced agrees with max_logit, bit for bit */
-    double run_seconds;   /* device time, the least of the repeats */
-    double total_seconds; /* host time of everything, the reference included */
+    int reduction_ok;        /* max_logit_reduced agrees with max_logit, bit for bit */
+    double run_seconds;      /* device time, the least of the repeats */
+    double total_seconds;    /* host time of everything, the reference included */
     rapt_easy_job_info info; /* info.plan.why is gone */
-    rapt_status status;   /* not OK: the library failed */
-    char message[256];    /* its last error then */
+    rapt_status status;      /* not OK: the library failed */
+    char message[256];       /* its last error then */
 };
 
 /* 0 or an exit code after a line. The same seed makes the same numbers on every machine. */

@@ -12,8 +12,11 @@ enum { PARTS, PARTS_LSE, SINKS, OUT, LSE, N_ARRAYS };
 enum { N_PARTS = 3, N_HEADS = 4, N_ROWS = 37 * N_HEADS, DIM = 64, N_OUT = N_ROWS * DIM };
 
 static const size_t counts[N_ARRAYS] = {
-    [PARTS] = N_PARTS * N_OUT, [PARTS_LSE] = N_PARTS * N_ROWS, [SINKS] = N_HEADS,
-    [OUT] = N_OUT,             [LSE] = N_ROWS,
+    [PARTS] = N_PARTS * N_OUT,
+    [PARTS_LSE] = N_PARTS * N_ROWS,
+    [SINKS] = N_HEADS,
+    [OUT] = N_OUT,
+    [LSE] = N_ROWS,
 };
 
 struct state {
@@ -32,8 +35,8 @@ static rapt_status prepare(rapt_easy *easy, struct state *state)
         state->arrays[i] = calloc(counts[i], sizeof(float));
         if (!state->arrays[i])
             return RAPT_ERROR_HOST_MEMORY;
-        rapt_status status = rapt_easy_buffer_create(easy, counts[i] * sizeof(float), "check merge", 0,
-                                                     &state->buffers[i]);
+        rapt_status status = rapt_easy_buffer_create(easy, counts[i] * sizeof(float), "check merge",
+                                                     0, &state->buffers[i]);
         if (status)
             return status;
         if (i > SINKS)
@@ -42,7 +45,8 @@ static rapt_status prepare(rapt_easy *easy, struct state *state)
         /* A part that saw no key counts for nothing, whatever its output holds. */
         if (i == PARTS_LSE)
             state->arrays[i][5] = -INFINITY;
-        status = rapt_easy_upload(easy, state->buffers[i], 0, state->arrays[i], counts[i] * sizeof(float));
+        status = rapt_easy_upload(easy, state->buffers[i], 0, state->arrays[i],
+                                  counts[i] * sizeof(float));
         if (status)
             return status;
     }

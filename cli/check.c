@@ -15,12 +15,14 @@
 
 enum { CHECK_JSON, CHECK_DEVICE, CHECK_DISABLE, CHECK_SEED, CHECK_N_OPTIONS };
 
+/* clang-format off */
 static const struct option_spec options[CHECK_N_OPTIONS] = {
     [CHECK_JSON] = {"--json", OPTION_TEXT, "FILE", "writes the table as JSON too"},
     [CHECK_DEVICE] = {"--device", OPTION_TEXT, "N|NAME", "by number or part of a name (default: the best)"},
     [CHECK_DISABLE] = {"--disable", OPTION_TEXT, "NAMES", "device features not to use: f16,subgroup,.."},
     [CHECK_SEED] = {"--seed", OPTION_COUNT, "N", "of the random numbers (default 1)"},
 };
+/* clang-format on */
 
 #define F32 RAPT_TYPE_F32
 #define F16 RAPT_TYPE_F16
@@ -157,8 +159,8 @@ static void print_row(const char *name, const struct case_report *report)
         return;
     }
     const rapt_error *error = &report->error;
-    printf("  %-22s %-8s %8.1e %8.1e %10s %10s  %s", name, verdict(report), error->e, error->bound_e,
-           cli_format_seconds(report->run_seconds, device, sizeof device), total,
+    printf("  %-22s %-8s %8.1e %8.1e %10s %10s  %s", name, verdict(report), error->e,
+           error->bound_e, cli_format_seconds(report->run_seconds, device, sizeof device), total,
            report->info.plan.prefill_kernel ? report->info.plan.prefill_kernel : "");
     if (report->info.plan.decode_kernel)
         printf(" %s", report->info.plan.decode_kernel);
@@ -199,7 +201,8 @@ static void count(struct run *run, const struct case_spec *spec, const struct ca
     run->n_failed += !report->error.ok || !report->reduction_ok;
 }
 
-static int run_case(struct run *run, rapt_easy *easy, const char *pass, const struct case_spec *spec)
+static int run_case(struct run *run, rapt_easy *easy, const char *pass,
+                    const struct case_spec *spec)
 {
     struct case_data data;
     struct case_report report;
@@ -226,7 +229,9 @@ static void report_kernels(struct run *run, const rapt_caps *caps)
         rapt_kernel_info info = {.struct_size = sizeof info};
         if (rapt_kernel_get_info(caps, i, &info) != RAPT_OK)
             continue;
-        const char *state = info.absent_reason ? "absent" : info.unsupported_reason ? "unsupported" : NULL;
+        const char *state = info.absent_reason        ? "absent"
+                            : info.unsupported_reason ? "unsupported"
+                                                      : NULL;
         const char *why = info.absent_reason ? info.absent_reason : info.unsupported_reason;
         for (uint32_t j = 0; j < run->n_seen && !state; j++) {
             if (strcmp(run->seen[j], info.name) == 0)
@@ -354,8 +359,9 @@ static int check_device(struct run *run)
         code = cli_fail(CLI_DEVICE, "%u checks could not be run: please report the table above",
                         run->n_device_errors);
     if (!code && run->n_failed)
-        code = cli_fail(CLI_CHECK, "%u results are beyond their bounds: please report the table above",
-                        run->n_failed);
+        code =
+            cli_fail(CLI_CHECK, "%u results are beyond their bounds: please report the table above",
+                     run->n_failed);
     return code;
 }
 
@@ -364,12 +370,14 @@ int check_main(int argc, char **argv)
     struct option_value values[CHECK_N_OPTIONS];
     int code = options_parse(options, CHECK_N_OPTIONS, argc, argv, values);
     if (code == OPTIONS_HELP) {
-        options_help("usage: rapt check [--json FILE] [OPTIONS]\n\n"
-                     "Runs every kernel this device can run against the float64 reference, then again with\n"
-                     "features switched off. A row is `ok` when its error is within its bound. Paste all of\n"
-                     "the output into a bug report. Exit status: 0 all ok, 4 a check could not run, 5 a\n"
-                     "result is wrong.\n\n",
-                     options, CHECK_N_OPTIONS);
+        options_help(
+            "usage: rapt check [--json FILE] [OPTIONS]\n\n"
+            "Runs every kernel this device can run against the float64 reference, then again with\n"
+            "features switched off. A row is `ok` when its error is within its bound. Paste all "
+            "of\n"
+            "the output into a bug report. Exit status: 0 all ok, 4 a check could not run, 5 a\n"
+            "result is wrong.\n\n",
+            options, CHECK_N_OPTIONS);
         return CLI_DONE;
     }
     if (code)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `rapt demo`: batches at the geometry of real models, ragged and paged as a server would have them,
- * and a picture of attention weights. Everything is computed on the device and checked. */
+/* `rapt demo`: batches at the geometry of real models, ragged and paged as a server would have
+ * them, and a picture of attention weights. Everything is computed on the device and checked. */
+#include "demo.h"
 #include "case.h"
 #include "cli.h"
-#include "demo.h"
 #include "device.h"
 #include "options.h"
 #include "picture.h"
@@ -14,12 +14,14 @@
 
 enum { DEMO_OUT, DEMO_DEVICE, DEMO_DISABLE, DEMO_NO_PICTURE, DEMO_N_OPTIONS };
 
+/* clang-format off */
 static const struct option_spec options[DEMO_N_OPTIONS] = {
     [DEMO_OUT] = {"--out", OPTION_TEXT, "FILE", "the picture (default attention.png)"},
     [DEMO_DEVICE] = {"--device", OPTION_TEXT, "N|NAME", "by number or part of a name (default: the best)"},
     [DEMO_DISABLE] = {"--disable", OPTION_TEXT, "NAMES", "device features not to use: f16,subgroup,.."},
     [DEMO_NO_PICTURE] = {"--no-picture", OPTION_FLAG, NULL, "the batches only"},
 };
+/* clang-format on */
 
 /* Head geometries, softcap, window and sinks of the models' published configurations. A sliding
  * window of W tokens is causal & window(W-1, 0). */
@@ -93,12 +95,13 @@ static int print_report(const struct case_spec *spec, const struct case_report *
     if (spec->check_rows)
         snprintf(checked, sizeof checked, "some %llu rows", (unsigned long long)spec->check_rows);
     printf("  %s, %.1f GFLOP/s; %u items, %u merges; kernels ready in %s: %s %s\n",
-           cli_format_seconds(report->run_seconds, run, sizeof run), gflops, report->info.step.n_items,
-           report->info.step.n_merges,
+           cli_format_seconds(report->run_seconds, run, sizeof run), gflops,
+           report->info.step.n_items, report->info.step.n_merges,
            cli_format_seconds(report->info.plan_seconds, plan, sizeof plan),
-           info->prefill_kernel ? info->prefill_kernel : "", info->decode_kernel ? info->decode_kernel : "");
-    printf("  error %.1e against float64 on %s (bound %.1e): %s\n", error->e, checked, error->bound_e,
-           error->ok ? "ok" : "WRONG");
+           info->prefill_kernel ? info->prefill_kernel : "",
+           info->decode_kernel ? info->decode_kernel : "");
+    printf("  error %.1e against float64 on %s (bound %.1e): %s\n", error->e, checked,
+           error->bound_e, error->ok ? "ok" : "WRONG");
     fflush(stdout);
     return error->ok ? 0 : cli_fail(CLI_CHECK, "%s: the result is beyond its bound", spec->name);
 }
@@ -136,7 +139,8 @@ static int run_demo(const struct option_value *values)
         if (picture_available())
             code = demo_picture(easy, text, path);
         else
-            printf("\nno %s: this build has no cairo (meson found none), so it draws no pictures\n", path);
+            printf("\nno %s: this build has no cairo (meson found none), so it draws no pictures\n",
+                   path);
     }
     if (!code)
         printf("\nall of it in %.1f s\n", cli_seconds() - start);
@@ -148,11 +152,12 @@ int demo_main(int argc, char **argv)
     struct option_value values[DEMO_N_OPTIONS];
     int code = options_parse(options, DEMO_N_OPTIONS, argc, argv, values);
     if (code == OPTIONS_HELP) {
-        options_help("usage: rapt demo [--out FILE] [OPTIONS]\n\n"
-                     "Computes ragged, paged batches at the head geometry of real models on the device,\n"
-                     "checks each against the float64 reference, and draws the attention weights of a\n"
-                     "text with repeated phrases.\n\n",
-                     options, DEMO_N_OPTIONS);
+        options_help(
+            "usage: rapt demo [--out FILE] [OPTIONS]\n\n"
+            "Computes ragged, paged batches at the head geometry of real models on the device,\n"
+            "checks each against the float64 reference, and draws the attention weights of a\n"
+            "text with repeated phrases.\n\n",
+            options, DEMO_N_OPTIONS);
         return CLI_DONE;
     }
     if (!code && values[DEMO_OUT].given && values[DEMO_NO_PICTURE].given)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The weights are the device's own: with V the identity matrix (value j is 1 at dim j and 0 elsewhere),
- * the output row of a query is its row of attention weights. */
+/* The weights are the device's own: with V the identity matrix (value j is 1 at dim j and 0
+ * elsewhere), the output row of a query is its row of attention weights. */
 #include "case.h"
 #include "cli.h"
 #include "demo.h"
@@ -12,6 +12,7 @@
 #include <string.h>
 
 /* A nursery rhyme, older than any copyright, that repeats itself a little longer each time. */
+/* clang-format off */
 static const char *const words[] = {
     "this", "is", "the", "house", "that", "Jack", "built", ".",
     "this", "is", "the", "malt", "that", "lay", "in", "the", "house", "that", "Jack", "built", ".",
@@ -20,6 +21,7 @@ static const char *const words[] = {
     "this", "is", "the", "cat", "that", "killed", "the", "rat", "that", "ate", "the", "malt", "that",
     "lay", "in", "the", "house", "that", "Jack", "built", ".",
 };
+/* clang-format on */
 #define N_WORDS (sizeof words / sizeof *words)
 
 enum { DIM = 128, DIM_V = (N_WORDS + 7) / 8 * 8, CONTEXT = 4, WINDOW = 20 };
@@ -33,8 +35,8 @@ static void embed(const char *word, int back, float *out_vector)
     case_random(hash + (uint64_t)back * 977, out_vector, DIM);
 }
 
-/* A word is described by itself and the words before it, so that two places look alike as far as the
- * phrases that lead to them are the same. */
+/* A word is described by itself and the words before it, so that two places look alike as far as
+ * the phrases that lead to them are the same. */
 static void describe(float *rows)
 {
     static const float strength[CONTEXT] = {1.35f, 1.15f, 0.95f, 0.75f};
@@ -97,7 +99,8 @@ static int weigh(rapt_easy *easy, const char *expression, struct weights *w)
     if (!code && !error.ok)
         code = cli_fail(CLI_CHECK, "the picture: error %.1e is beyond its bound", error.e);
     if (!code)
-        printf("  weights under %-26s error %.1e (bound %.1e): ok\n", expression, error.e, error.bound_e);
+        printf("  weights under %-26s error %.1e (bound %.1e): ok\n", expression, error.e,
+               error.bound_e);
     return code;
 }
 
@@ -120,11 +123,11 @@ int demo_picture(rapt_easy *easy, const char *device, const char *path)
         struct picture_panel panels[2] = {
             {"causal", "every word sees itself and all before it", w[0]->map,
              "causal edge: no word sees those after it", NULL, 0},
-            {window, "every word sees itself and the 19 before it", w[1]->map,
-             "causal edge", "window edge: what lies further back is out of sight", WINDOW},
+            {window, "every word sees itself and the 19 before it", w[1]->map, "causal edge",
+             "window edge: what lies further back is out of sight", WINDOW},
         };
-        struct picture picture = {words, (uint32_t)N_WORDS, panels, 2,
-                                  "What each word attends to", subtitle};
+        struct picture picture = {words, (uint32_t)N_WORDS,           panels,
+                                  2,     "What each word attends to", subtitle};
         code = picture_write(&picture, "--out", path);
     }
     if (!code)

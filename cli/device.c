@@ -74,6 +74,7 @@ char *device_text(const rapt_caps *caps, char *text, size_t text_bytes)
 
 const char *device_type_name(uint32_t type)
 {
-    static const char *const names[] = {"other", "integrated GPU", "discrete GPU", "virtual GPU", "CPU"};
+    static const char *const names[] = {"other", "integrated GPU", "discrete GPU", "virtual GPU",
+                                        "CPU"};
     return type < sizeof names / sizeof *names ? names[type] : "other";
 }

@@ -6,13 +6,13 @@
 
 #include <rapt/easy.h>
 
-/* `select` and `disable` are the values of --device and --disable, or NULL. 0, or an exit code after a
- * line on stderr. */
+/* `select` and `disable` are the values of --device and --disable, or NULL. 0, or an exit code
+ * after a line on stderr. */
 int device_open(const char *select, const char *disable, rapt_easy **out_easy);
 
-/* What the library has to say goes to stderr only as far as RAPT_LOG asks: errors come back as status
- * codes and are printed once. With RAPT_VALIDATION the layers' messages are shown always. 0, or
- * CLI_USAGE after a line when RAPT_LOG is none of its words. */
+/* What the library has to say goes to stderr only as far as RAPT_LOG asks: errors come back as
+ * status codes and are printed once. With RAPT_VALIDATION the layers' messages are shown always. 0,
+ * or CLI_USAGE after a line when RAPT_LOG is none of its words. */
 int device_log(rapt_log *out_log);
 
 /* CLI_DEVICE after a line if the validation layers said anything, else `code`. */

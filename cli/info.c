@@ -12,11 +12,13 @@
 
 enum { INFO_JSON, INFO_DEVICE, INFO_DISABLE, INFO_N_OPTIONS };
 
+/* clang-format off */
 static const struct option_spec options[INFO_N_OPTIONS] = {
     [INFO_JSON] = {"--json", OPTION_FLAG, NULL, "prints one JSON object"},
     [INFO_DEVICE] = {"--device", OPTION_TEXT, "N|NAME", "this device only, by number or part of its name"},
     [INFO_DISABLE] = {"--disable", OPTION_TEXT, "NAMES", "as if the devices lacked these features: f16,subgroup,.."},
 };
+/* clang-format on */
 
 /* Shapes people run, to show what would be chosen for them. */
 static const struct {
@@ -75,8 +77,8 @@ static void print_choices(const rapt_caps *caps)
             printf("  %-28s %s\n", shapes[i].name, rapt_last_error());
             continue;
         }
-        printf("  %-28s %s path: prefill %s, decode %s\n", shapes[i].name, info.path ? info.path : "?",
-               info.prefill_kernel ? info.prefill_kernel : "-",
+        printf("  %-28s %s path: prefill %s, decode %s\n", shapes[i].name,
+               info.path ? info.path : "?", info.prefill_kernel ? info.prefill_kernel : "-",
                info.decode_kernel ? info.decode_kernel : "-");
         if (*why && strcmp(why, last_why) != 0)
             printf("  %-28s why no faster one: %s\n", "", why);
@@ -125,9 +127,11 @@ static void print_device(const rapt_caps *caps, uint32_t index)
            cli_format_bytes((double)caps->max_shared_memory, shared, sizeof shared),
            cli_format_bytes((double)caps->max_storage_buffer_range, range, sizeof range),
            caps->max_storage_buffers);
-    printf("  %-12s workgroups of %u, subgroups of %u (%u to %u), push constants %u B, timestamps %s\n",
+    printf("  %-12s workgroups of %u, subgroups of %u (%u to %u), push constants %u B, timestamps "
+           "%s\n",
            "", caps->max_workgroup_invocations, caps->subgroup_size, caps->min_subgroup_size,
-           caps->max_subgroup_size, caps->max_push_constants, caps->timestamp_valid_bits ? "yes" : "no");
+           caps->max_subgroup_size, caps->max_push_constants,
+           caps->timestamp_valid_bits ? "yes" : "no");
     print_features("features", caps->features);
     print_features("switched off", caps->supported & ~caps->features);
     print_features("lacking", ~caps->supported & ((1ull << RAPT_N_FEATURES) - 1));
@@ -250,9 +254,11 @@ static int list_devices(const struct option_value *values, rapt_caps **out_caps,
     int code = device_log(&params.log);
     if (code)
         return code;
-    const char *disable = values[INFO_DISABLE].given ? values[INFO_DISABLE].text : getenv("RAPT_DISABLE");
+    const char *disable =
+        values[INFO_DISABLE].given ? values[INFO_DISABLE].text : getenv("RAPT_DISABLE");
     if (disable && rapt_features_parse(disable, &params.disable) != RAPT_OK)
-        return cli_fail(CLI_USAGE, "%s: %s", values[INFO_DISABLE].given ? "--disable" : "RAPT_DISABLE",
+        return cli_fail(CLI_USAGE, "%s: %s",
+                        values[INFO_DISABLE].given ? "--disable" : "RAPT_DISABLE",
                         rapt_last_error());
     uint32_t n = 0;
     rapt_status status = rapt_devices_list(&params, NULL, 0, &n);
@@ -311,11 +317,12 @@ int info_main(int argc, char **argv)
     struct option_value values[INFO_N_OPTIONS];
     int code = options_parse(options, INFO_N_OPTIONS, argc, argv, values);
     if (code == OPTIONS_HELP) {
-        options_help("usage: rapt info [--json] [OPTIONS]\n\n"
-                     "Lists the Vulkan devices of this machine, what each can do, the kernels chosen for\n"
-                     "some common shapes and why no faster ones, and every kernel of the library: usable,\n"
-                     "absent from this build (and why), or beyond the device (and why).\n\n",
-                     options, INFO_N_OPTIONS);
+        options_help(
+            "usage: rapt info [--json] [OPTIONS]\n\n"
+            "Lists the Vulkan devices of this machine, what each can do, the kernels chosen for\n"
+            "some common shapes and why no faster ones, and every kernel of the library: usable,\n"
+            "absent from this build (and why), or beyond the device (and why).\n\n",
+            options, INFO_N_OPTIONS);
         return CLI_DONE;
     }
     rapt_caps *caps = NULL;

@@ -38,13 +38,15 @@ static void print_help(void)
         if (!commands[i].run)
             printf(" %s", commands[i].name);
     }
-    printf("\n\n  --help     this text\n"
-           "  --version  the version\n\n"
-           "Exit status: 0 done; 2 bad usage or input; 3 no usable device, or the path asked for is\n"
-           "not available on it; 4 the device failed; 5 a check failed. Errors are one line on stderr.\n"
-           "\n"
-           "Environment: RAPT_DEVICE, RAPT_DISABLE, RAPT_CACHE_DIR, RAPT_VALIDATION, RAPT_LOG;\n"
-           "`man rapt` tells what they do.\n");
+    printf(
+        "\n\n  --help     this text\n"
+        "  --version  the version\n\n"
+        "Exit status: 0 done; 2 bad usage or input; 3 no usable device, or the path asked for is\n"
+        "not available on it; 4 the device failed; 5 a check failed. Errors are one line on "
+        "stderr.\n"
+        "\n"
+        "Environment: RAPT_DEVICE, RAPT_DISABLE, RAPT_CACHE_DIR, RAPT_VALIDATION, RAPT_LOG;\n"
+        "`man rapt` tells what they do.\n");
 }
 
 int main(int argc, char **argv)

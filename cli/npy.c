@@ -39,7 +39,8 @@ static int take_string(struct scanner *s, char *text, size_t text_bytes)
     if (quote != '\'' && quote != '"')
         return 0;
     const char *end = strchr(s->at + 1, quote);
-    if (!end || (size_t)(end - s->at - 1) >= text_bytes || memchr(s->at, '\\', (size_t)(end - s->at)))
+    if (!end || (size_t)(end - s->at - 1) >= text_bytes ||
+        memchr(s->at, '\\', (size_t)(end - s->at)))
         return 0;
     memcpy(text, s->at + 1, (size_t)(end - s->at - 1));
     text[end - s->at - 1] = 0;
@@ -134,10 +135,11 @@ static int parse_descr(const char *label, const char *descr, uint32_t dtypes,
     static const enum array_dtype readable[] = {ARRAY_F4, ARRAY_F2, ARRAY_I4,
                                                 ARRAY_U4, ARRAY_U1, ARRAY_B1};
     if (*descr == '>')
-        return cli_fail(CLI_USAGE, "%s: big endian elements ('%s'); only little endian is read", label,
-                        descr);
+        return cli_fail(CLI_USAGE, "%s: big endian elements ('%s'); only little endian is read",
+                        label, descr);
     for (size_t i = 0; i < sizeof readable / sizeof *readable; i++) {
-        if (*descr && strchr("<|=", *descr) && strcmp(descr + 1, array_dtype_name(readable[i])) == 0) {
+        if (*descr && strchr("<|=", *descr) &&
+            strcmp(descr + 1, array_dtype_name(readable[i])) == 0) {
             *out_dtype = readable[i];
             return array_check_dtype(label, *out_dtype, dtypes);
         }
@@ -146,7 +148,8 @@ static int parse_descr(const char *label, const char *descr, uint32_t dtypes,
     for (int i = 0; i < ARRAY_N_DTYPES; i++) {
         size_t used = strlen(list);
         if (i != ARRAY_BF16 && (dtypes & ARRAY_IS(i)))
-            snprintf(list + used, sizeof list - used, "%s%s", used ? " or " : "", array_dtype_name(i));
+            snprintf(list + used, sizeof list - used, "%s%s", used ? " or " : "",
+                     array_dtype_name(i));
     }
     return cli_fail(CLI_USAGE, "%s: elements are '%s', expected %s", label, descr, list);
 }
@@ -158,8 +161,8 @@ static int read_header_text(const char *label, FILE *file, char **out_text)
         return cli_fail(CLI_USAGE, "%s: truncated: it ends inside the .npy header", label);
     uint32_t major = start[6];
     if (major < 1 || major > 3 || start[7] != 0)
-        return cli_fail(CLI_USAGE, "%s: .npy version %u.%u; 1.0, 2.0 and 3.0 are read", label, major,
-                        start[7]);
+        return cli_fail(CLI_USAGE, "%s: .npy version %u.%u; 1.0, 2.0 and 3.0 are read", label,
+                        major, start[7]);
     uint32_t n_bytes = start[8] | (uint32_t)start[9] << 8;
     if (major > 1) {
         if (fread(start + 10, 1, 2, file) != 2)
@@ -167,8 +170,8 @@ static int read_header_text(const char *label, FILE *file, char **out_text)
         n_bytes |= (uint32_t)start[10] << 16 | (uint32_t)start[11] << 24;
     }
     if (n_bytes > MAX_HEADER_BYTES)
-        return cli_fail(CLI_USAGE, "%s: the .npy header claims %u bytes; at most %d are read", label,
-                        n_bytes, MAX_HEADER_BYTES);
+        return cli_fail(CLI_USAGE, "%s: the .npy header claims %u bytes; at most %d are read",
+                        label, n_bytes, MAX_HEADER_BYTES);
     char *text = calloc((size_t)n_bytes + 1, 1);
     if (!text)
         return cli_fail(CLI_DEVICE, "out of memory");
@@ -200,8 +203,8 @@ int array_read_npy(const char *label, FILE *file, uint32_t dtypes, struct array 
     if (code)
         return code;
     if (header.fortran)
-        return cli_fail(CLI_USAGE, "%s: Fortran order; only C order is read (numpy.ascontiguousarray)",
-                        label);
+        return cli_fail(CLI_USAGE,
+                        "%s: Fortran order; only C order is read (numpy.ascontiguousarray)", label);
     code = array_set_shape(label, header.shape, header.rank, out_array);
     if (!code)
         code = array_read_data(label, file, out_array);
@@ -215,10 +218,12 @@ int array_write_npy(FILE *file, const float *data, const uint64_t *shape, uint32
     char header[256];
     uint64_t n = 1;
     size_t used = 0;
-    used += (size_t)snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
+    used += (size_t)snprintf(header, sizeof header,
+                             "{'descr': '<f4', 'fortran_order': False, 'shape': (");
     for (uint32_t i = 0; i < rank; i++) {
-        used += (size_t)snprintf(header + used, sizeof header - used, "%llu%s",
-                                 (unsigned long long)shape[i], i + 1 < rank || rank == 1 ? ", " : "");
+        used +=
+            (size_t)snprintf(header + used, sizeof header - used, "%llu%s",
+                             (unsigned long long)shape[i], i + 1 < rank || rank == 1 ? ", " : "");
         n *= shape[i];
     }
     used += (size_t)snprintf(header + used, sizeof header - used, "), }");

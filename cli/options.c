@@ -51,13 +51,14 @@ static int parse_number(const struct option_spec *spec, struct option_value *val
     int plain = !strchr(" \t", *text) && text[strspn(text, "0123456789+-.eE")] == 0;
     errno = 0;
     value->number = plain ? strtod(text, &end) : NAN;
-    if (!plain || end == text || *end || !isfinite(value->number) || !isfinite((float)value->number))
+    if (!plain || end == text || *end || !isfinite(value->number) ||
+        !isfinite((float)value->number))
         return cli_fail(CLI_USAGE, "%s: '%s' is not a finite number", spec->name, text);
     return 0;
 }
 
-static int parse_one(const struct option_spec *spec, const char *inline_value, int argc, char **argv,
-                     int *inout_i, struct option_value *value)
+static int parse_one(const struct option_spec *spec, const char *inline_value, int argc,
+                     char **argv, int *inout_i, struct option_value *value)
 {
     if (spec->kind == OPTION_LATER)
         return cli_fail(CLI_USAGE, "%s is not in this build yet", spec->name);
@@ -97,7 +98,8 @@ int options_parse(const struct option_spec *specs, size_t n_specs, int argc, cha
     for (int i = 1; i < argc; i++) {
         const char *inline_value;
         if (strncmp(argv[i], "--", 2) != 0)
-            return cli_fail(CLI_USAGE, "unexpected argument '%s' (--help lists the options)", argv[i]);
+            return cli_fail(CLI_USAGE, "unexpected argument '%s' (--help lists the options)",
+                            argv[i]);
         const struct option_spec *spec = find(specs, n_specs, argv[i], &inline_value);
         if (!spec)
             return cli_fail(CLI_USAGE, "unknown option '%s' (--help lists them)", argv[i]);

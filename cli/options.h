@@ -34,8 +34,8 @@ struct option_value {
 
 #define OPTIONS_HELP (-1) /* --help was asked for: print it and exit 0 */
 
-/* Reads argv[1..argc). `values` has one entry per spec. 0, OPTIONS_HELP, or CLI_USAGE after one line
- * on stderr. */
+/* Reads argv[1..argc). `values` has one entry per spec. 0, OPTIONS_HELP, or CLI_USAGE after one
+ * line on stderr. */
 int options_parse(const struct option_spec *specs, size_t n_specs, int argc, char **argv,
                   struct option_value *values);
 

@@ -2,7 +2,8 @@
 #ifndef CLI_OUTPUT_H
 #define CLI_OUTPUT_H
 
-/* Files that appear whole or not at all: written beside their name, renamed when all are complete. */
+/* Files that appear whole or not at all: written beside their name, renamed when all are complete.
+ */
 
 #include <stddef.h>
 #include <stdio.h>

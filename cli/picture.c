@@ -16,7 +16,8 @@ int picture_available(void)
 int picture_write(const struct picture *picture, const char *option, const char *path)
 {
     (void)picture;
-    return cli_fail(CLI_USAGE, "%s %s: this build has no cairo, so it draws no pictures", option, path);
+    return cli_fail(CLI_USAGE, "%s %s: this build has no cairo, so it draws no pictures", option,
+                    path);
 }
 
 #else
@@ -55,7 +56,8 @@ static double shade(double weight)
     return sqrt(weight);
 }
 
-static void text(cairo_t *cr, double x, double y, double size, int bold, double align, const char *words)
+static void text(cairo_t *cr, double x, double y, double size, int bold, double align,
+                 const char *words)
 {
     cairo_text_extents_t extents;
     cairo_select_font_face(cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
@@ -110,8 +112,8 @@ static void draw_note(cairo_t *cr, double x, double y, const char *words)
     cairo_restore(cr);
 }
 
-static void draw_notes(cairo_t *cr, const struct picture *picture, const struct picture_panel *panel,
-                       double x, double y)
+static void draw_notes(cairo_t *cr, const struct picture *picture,
+                       const struct picture_panel *panel, double x, double y)
 {
     double side = (double)picture->n_words * CELL;
     if (panel->above)

@@ -8,7 +8,7 @@
 
 struct picture_panel {
     const char *title, *subtitle;
-    const float *weights; /* [n_words (queries), n_words (keys)]; negative = masked */
+    const float *weights;      /* [n_words (queries), n_words (keys)]; negative = masked */
     const char *above, *below; /* written along the diagonal, over and under the band; or NULL */
     uint32_t band;             /* how many cells under the diagonal `below` begins */
 };
@@ -21,8 +21,8 @@ struct picture {
     const char *title, *subtitle;
 };
 
-/* Writes a PNG. 0, or CLI_USAGE after a line; without cairo in the build, CLI_USAGE and a line that says
- * so. */
+/* Writes a PNG. 0, or CLI_USAGE after a line; without cairo in the build, CLI_USAGE and a line that
+ * says so. */
 int picture_write(const struct picture *picture, const char *option, const char *path);
 /* Can this build draw? */
 int picture_available(void);

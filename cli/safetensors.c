@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* safetensors: u64 header length, a JSON object {"name": {"dtype", "shape", "data_offsets"}}, data. */
+/* safetensors: u64 header length, a JSON object {"name": {"dtype", "shape", "data_offsets"}}, data.
+ */
 #include "array.h"
 
 #include "cli.h"
@@ -20,8 +21,8 @@ static int read_header(const char *label, FILE *file, cJSON **out_json, uint64_t
     for (int i = 7; i >= 0; i--)
         n_bytes = n_bytes << 8 | start[i];
     if (n_bytes < 2 || n_bytes > MAX_HEADER_BYTES)
-        return cli_fail(CLI_USAGE, "%s: no safetensors file (its header would have %llu bytes)", label,
-                        (unsigned long long)n_bytes);
+        return cli_fail(CLI_USAGE, "%s: no safetensors file (its header would have %llu bytes)",
+                        label, (unsigned long long)n_bytes);
     /* As with data: memory grows with what the file really holds. */
     struct array text = {.dtype = ARRAY_U1};
     text.n_elements = n_bytes;

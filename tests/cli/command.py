@@ -134,7 +134,8 @@ def attention(q, k, v, cu_q, cu_kv, *, scale=None, softcap=0, slopes=None, bias=
                 width = len(v[0][0]) if v else head_dim
                 divisor = 1 if unnormalised else total
                 for d in range(width):
-                    out.append(math.fsum(math.exp(s - top) * value[d] for s, value in scores) / divisor if scores else 0)
+                    weighted = math.fsum(math.exp(s - top) * value[d] for s, value in scores)
+                    out.append(weighted / divisor if scores else 0)
                 lses.append(top + math.log(total) if total > 0 else -math.inf)
                 maxima.append(maximum)
     return out, lses, maxima

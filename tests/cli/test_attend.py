@@ -12,8 +12,8 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-from command import (Numbers, attention, bf16_bits, error_of, flat, npy_bytes, read_npy, require_device, rounded,
-                     run, safetensors_bytes)
+from command import (Numbers, attention, bf16_bits, error_of, flat, npy_bytes, read_npy, require_device,
+                     rounded, run, safetensors_bytes)
 
 RAPT, WHERE = os.path.abspath(sys.argv[1]), sys.argv[2]
 PATH = ["--path", "reference"] if WHERE == "reference" else []
@@ -128,8 +128,8 @@ def test_layouts():
     assert tuple(shape) == (2, 4, 3, 16) and tuple(lse_shape) == (2, 4, 3), (shape, lse_shape)
 
     def back(numbers, width):
-        return [numbers[((b * 4 + h) * 3 + t) * width + d] for b in range(2) for t in range(3) for h in range(4)
-                for d in range(width)]
+        return [numbers[((b * 4 + h) * 3 + t) * width + d]
+                for b in range(2) for t in range(3) for h in range(4) for d in range(width)]
     compare("[B,H,T,D]", [((6, 4, 16), back(out, 16)), ((6, 4), back(lse, 1)), ((6, 4), back(maxima[1], 1))], want)
     q_rows, k, v, _, cu_kv = batch(4, [1, 1, 1], [4, 9, 2])
     compare("decode without --cu-q",
