@@ -5,7 +5,7 @@
 
 #define STAGING_BYTES (4u << 20)
 
-uint64_t easy_buffer_address(const rapt_easy_buffer *buffer)
+uint64_t rapt_easy_buffer_address(const rapt_easy_buffer *buffer)
 {
     VkBufferDeviceAddressInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
                                       .buffer = buffer->buffer};
@@ -79,7 +79,7 @@ static rapt_status make(rapt_easy_buffer *buffer, const char *name, int mapped)
     VkResult result = easy->vk.vkCreateBuffer(device, &info, NULL, &buffer->buffer);
     if (result != VK_SUCCESS) {
         buffer->buffer = VK_NULL_HANDLE;
-        return easy_result(easy, result, name);
+        return rapt_easy_result(easy, result, name);
     }
     VkMemoryRequirements needs;
     easy->vk.vkGetBufferMemoryRequirements(device, buffer->buffer, &needs);
@@ -91,10 +91,11 @@ static rapt_status make(rapt_easy_buffer *buffer, const char *name, int mapped)
     VkMemoryPropertyFlags flags = 0;
     result = allocate(buffer, &needs, mapped, &flags);
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
-        return rapt_fail(RAPT_ERROR_DEVICE_MEMORY, "%s: %llu bytes of device memory are not to be had",
-                         name, (unsigned long long)needs.size);
+        return rapt_fail(RAPT_ERROR_DEVICE_MEMORY,
+                         "%s: %llu bytes of device memory are not to be had", name,
+                         (unsigned long long)needs.size);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, name);
+        return rapt_easy_result(easy, result, name);
     buffer->memory_bytes = needs.size;
     easy->live_bytes += needs.size;
     if (easy->live_bytes > easy->peak_bytes)
@@ -107,7 +108,7 @@ static rapt_status make(rapt_easy_buffer *buffer, const char *name, int mapped)
     if (result == VK_SUCCESS && (flags & host) == host && (mapped || shared))
         result = easy->vk.vkMapMemory(device, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->mapped);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, name);
+        return rapt_easy_result(easy, result, name);
     if (easy->set_name) {
         VkDebugUtilsObjectNameInfoEXT label = {
             .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
@@ -126,7 +127,7 @@ rapt_status rapt_easy_buffer_create(rapt_easy *easy, uint64_t n_bytes, const cha
     if (!easy || !out_buffer)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", easy ? "out_buffer" : "easy");
     *out_buffer = NULL;
-    rapt_status status = easy_alive(easy);
+    rapt_status status = rapt_easy_alive(easy);
     if (status != RAPT_OK)
         return status;
     if (!name)
@@ -193,7 +194,7 @@ static rapt_status check_transfer(rapt_easy *easy, const rapt_easy_buffer *buffe
     if (easy->recording)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "a transfer between rapt_easy_begin and rapt_easy_submit_wait");
-    return easy_alive(easy);
+    return rapt_easy_alive(easy);
 }
 
 /* Through the staging buffer, a piece at a time. */

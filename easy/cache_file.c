@@ -67,18 +67,18 @@ static void load(rapt_easy *easy)
     if (blob && fread(blob, 1, (size_t)n_bytes, file) == (size_t)n_bytes) {
         if (rapt_device_pipeline_cache_add(easy->device, blob, (size_t)n_bytes) == RAPT_OK) {
             easy->cache_on_disk = (uint64_t)n_bytes;
-            easy_log(easy, RAPT_LOG_DEBUG, "pipeline cache %s: %ld bytes", easy->cache_path,
+            rapt_easy_log(easy, RAPT_LOG_DEBUG, "pipeline cache %s: %ld bytes", easy->cache_path,
                      n_bytes);
         } else {
-            easy_log(easy, RAPT_LOG_WARNING, "pipeline cache %s is ignored: %s", easy->cache_path,
-                     rapt_last_error());
+            rapt_easy_log(easy, RAPT_LOG_WARNING, "pipeline cache %s is ignored: %s",
+                          easy->cache_path, rapt_last_error());
         }
     }
     rapt_free(easy->allocator, blob);
     fclose(file);
 }
 
-void easy_cache_open(rapt_easy *easy, const rapt_easy_params *params)
+void rapt_easy_cache_open(rapt_easy *easy, const rapt_easy_params *params)
 {
     char *folder = cache_folder(easy, params);
     if (!folder)
@@ -112,7 +112,7 @@ static void store(rapt_easy *easy, const void *blob, size_t n_bytes)
     *slash = '/';
     if (!made || write_file(temporary, blob, n_bytes) != 0 ||
         !rapt_replace_file(temporary, easy->cache_path)) {
-        easy_log(easy, RAPT_LOG_INFO, "pipeline cache %s cannot be written", easy->cache_path);
+        rapt_easy_log(easy, RAPT_LOG_INFO, "pipeline cache %s cannot be written", easy->cache_path);
         if (made)
             remove(temporary);
     } else {
@@ -121,7 +121,7 @@ static void store(rapt_easy *easy, const void *blob, size_t n_bytes)
     rapt_free(easy->allocator, temporary);
 }
 
-void easy_cache_save(rapt_easy *easy)
+void rapt_easy_cache_save(rapt_easy *easy)
 {
     size_t n_bytes = 0;
     if (!easy->cache_path || easy->lost ||

@@ -24,7 +24,7 @@ static rapt_status run_once(struct measurement *m, double *out_seconds)
     if (status != RAPT_OK)
         return status;
     uint32_t groups[3] = {m->groups, 1, 1};
-    small_kernel_dispatch(m->easy, &m->kernel, commands, 0, &m->push, sizeof m->push, groups);
+    rapt_small_kernel_dispatch(m->easy, &m->kernel, commands, 0, &m->push, sizeof m->push, groups);
     return rapt_easy_submit_wait(m->easy, out_seconds);
 }
 
@@ -54,7 +54,7 @@ static rapt_status make_kernel(struct measurement *m, enum rapt_kernel_id id, ui
     }
     params.bindings[params.n_bindings] = RAPT_BIND_OUT;
     params.buffers[params.n_bindings++] = rapt_easy_buffer_range(m->to);
-    return small_kernel_create(m->easy, &params, &m->kernel);
+    return rapt_small_kernel_create(m->easy, &params, &m->kernel);
 }
 
 /* As many invocations as fill any device, a power of two. */
@@ -77,7 +77,7 @@ static rapt_status measure_flops(struct measurement *m, uint32_t n_chains, doubl
     }
     if (status == RAPT_OK)
         status = best_of(m, &seconds);
-    small_kernel_finish(m->easy, &m->kernel);
+    rapt_small_kernel_finish(m->easy, &m->kernel);
     if (status != RAPT_OK)
         return status;
     double flops = 2.0 * 64 * n_chains * m->push.n * (double)m->groups * m->lanes / seconds;
@@ -98,21 +98,22 @@ static uint64_t memory_bytes(const rapt_easy *easy)
 static rapt_status measure_pass(struct measurement *m, enum rapt_kernel_id id, uint64_t n_bytes,
                                 double counted, double *inout_best)
 {
-    int by_address = id == RAPT_KERNEL_ceiling_read_address || id == RAPT_KERNEL_ceiling_read_uniform;
+    int by_address =
+        id == RAPT_KERNEL_ceiling_read_address || id == RAPT_KERNEL_ceiling_read_uniform;
     if (by_address && !m->easy->get_address)
         return RAPT_OK;
     rapt_status status = make_kernel(m, id, 0);
     m->groups = invocations(m->easy) / m->lanes;
     m->push = (struct rapt_ceiling_push){.n = (uint32_t)(n_bytes / 16 / m->groups)};
     if (by_address && status == RAPT_OK) {
-        uint64_t address = easy_buffer_address(m->from);
+        uint64_t address = rapt_easy_buffer_address(m->from);
         m->push.from_lo = (uint32_t)address;
         m->push.from_hi = (uint32_t)(address >> 32);
     }
     double seconds = 0;
     if (status == RAPT_OK)
         status = best_of(m, &seconds);
-    small_kernel_finish(m->easy, &m->kernel);
+    rapt_small_kernel_finish(m->easy, &m->kernel);
     if (status == RAPT_OK && counted / seconds > *inout_best)
         *inout_best = counted / seconds;
     return status;
@@ -184,7 +185,7 @@ rapt_status rapt_easy_measure_ceilings(rapt_easy *easy, rapt_ceilings *out_ceili
 {
     if (!easy || !out_ceilings)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", easy ? "out_ceilings" : "easy");
-    rapt_status status = easy_alive(easy);
+    rapt_status status = rapt_easy_alive(easy);
     if (status != RAPT_OK)
         return status;
     rapt_ceilings ceilings = {.struct_size = sizeof ceilings};

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void easy_log(const rapt_easy *easy, rapt_log_level level, const char *format, ...)
+void rapt_easy_log(const rapt_easy *easy, rapt_log_level level, const char *format, ...)
 {
     if (!easy->log.write || level > easy->log.max_level)
         return;
@@ -17,7 +17,7 @@ void easy_log(const rapt_easy *easy, rapt_log_level level, const char *format, .
     easy->log.write(easy->log.user, level, line);
 }
 
-rapt_status easy_result(rapt_easy *easy, VkResult result, const char *what)
+rapt_status rapt_easy_result(rapt_easy *easy, VkResult result, const char *what)
 {
     switch (result) {
     case VK_SUCCESS:
@@ -38,7 +38,7 @@ rapt_status easy_result(rapt_easy *easy, VkResult result, const char *what)
     }
 }
 
-rapt_status easy_alive(const rapt_easy *easy)
+rapt_status rapt_easy_alive(const rapt_easy *easy)
 {
     if (easy->lost)
         return rapt_fail(RAPT_ERROR_DEVICE_LOST, "the device was lost earlier; destroy the easy "
@@ -56,7 +56,8 @@ static rapt_status load_functions(rapt_easy *easy)
     EASY_FUNCTIONS(FUNCTION)
 #undef FUNCTION
     if (easy->caps->features & RAPT_FEATURE_BUFFER_DEVICE_ADDRESS) {
-        /* core since 1.2, the extension's name before; a driver may resolve one and not the other */
+        /* core since 1.2, the extension's name before; a driver may resolve one and not the other
+         */
         easy->get_address = (PFN_vkGetBufferDeviceAddress)handles->get_device_proc_addr(
             handles->device, "vkGetBufferDeviceAddress");
         if (!easy->get_address)
@@ -93,7 +94,7 @@ static rapt_status open_device(rapt_easy *easy, const rapt_easy_params *params)
                                      .disable = params->disable,
                                      .validation = params->validation,
                                      .low_priority = params->low_priority};
-        rapt_status status = easy_environment(params, &device);
+        rapt_status status = rapt_easy_environment(params, &device);
         if (status == RAPT_OK)
             status = rapt_device_create(&device, &easy->device);
         if (status != RAPT_OK)
@@ -115,15 +116,15 @@ static rapt_status create(const rapt_easy_params *params, rapt_easy *easy)
     if (params->log.write) {
         easy->log = params->log;
     } else {
-        easy->log.write = easy_log_stderr;
-        easy->log.max_level = easy_log_level(params->ignore_environment, &status);
+        easy->log.write = rapt_easy_log_stderr;
+        easy->log.max_level = rapt_easy_log_level(params->ignore_environment, &status);
     }
     if (status == RAPT_OK)
         status = open_device(easy, params);
     if (status == RAPT_OK)
-        status = easy_queue_create(easy);
+        status = rapt_easy_queue_create(easy);
     if (status == RAPT_OK)
-        easy_cache_open(easy, params);
+        rapt_easy_cache_open(easy, params);
     return status;
 }
 
@@ -165,9 +166,9 @@ void rapt_easy_destroy(rapt_easy **easy_handle)
     *easy_handle = NULL;
     if (easy->pool && !easy->lost)
         easy->vk.vkDeviceWaitIdle(easy->handles.device);
-    easy_cache_save(easy);
+    rapt_easy_cache_save(easy);
     rapt_easy_buffer_destroy(&easy->staging);
-    easy_queue_destroy(easy);
+    rapt_easy_queue_destroy(easy);
     if (easy->owns_device)
         rapt_device_destroy(&easy->device);
     rapt_free(easy->allocator, easy->cache_path);

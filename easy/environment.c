@@ -7,7 +7,7 @@
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
-rapt_log_level easy_log_level(int ignore_environment, rapt_status *out_status)
+rapt_log_level rapt_easy_log_level(int ignore_environment, rapt_status *out_status)
 {
     const char *text = ignore_environment ? NULL : getenv("RAPT_LOG");
     if (!text || !*text)
@@ -21,14 +21,14 @@ rapt_log_level easy_log_level(int ignore_environment, rapt_status *out_status)
     return RAPT_LOG_WARNING;
 }
 
-void easy_log_stderr(void *user, rapt_log_level level, const char *line)
+void rapt_easy_log_stderr(void *user, rapt_log_level level, const char *line)
 {
     (void)user;
     fprintf(stderr, "rapt: %s: %s\n", level_names[level <= RAPT_LOG_DEBUG ? level : RAPT_LOG_DEBUG],
             line);
 }
 
-rapt_status easy_environment(const rapt_easy_params *params, rapt_device_params *device)
+rapt_status rapt_easy_environment(const rapt_easy_params *params, rapt_device_params *device)
 {
     if (params->ignore_environment)
         return RAPT_OK;

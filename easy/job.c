@@ -15,7 +15,7 @@ static rapt_status make_plan(rapt_easy_job *job)
     job->plan_seconds = rapt_now_seconds() - start;
     if (status != RAPT_OK)
         return status;
-    easy_cache_save(easy);
+    rapt_easy_cache_save(easy);
     rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
     rapt_plan_sizes(job->plan, &sizes);
     status = rapt_easy_buffer_create(easy, sizes.table_bytes, "tables", 1,
@@ -41,7 +41,7 @@ static rapt_status prepare(rapt_easy_job *job, const struct job_pages *pages)
     if (!bias_offsets)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory for bias offsets");
     rapt_step_params params;
-    job_step_params(job, pages, bias_offsets, &params);
+    rapt_job_step_params(job, pages, bias_offsets, &params);
     rapt_status status = RAPT_OK;
     if (job->plan) {
         job->step.struct_size = sizeof job->step;
@@ -60,18 +60,18 @@ static rapt_status prepare(rapt_easy_job *job, const struct job_pages *pages)
 static rapt_status create(rapt_easy_job *job, const rapt_problem *problem, const rapt_result *want)
 {
     struct job_pages pages = {0};
-    rapt_status status = job_read_problem(job, problem, want);
+    rapt_status status = rapt_job_read_problem(job, problem, want);
     if (status != RAPT_OK)
         return status;
     if (problem->page_size > 0 && !problem->page_indptr)
-        status = job_pages_make(job, &pages);
+        status = rapt_job_pages_make(job, &pages);
     if (status == RAPT_OK)
-        status = job->options.three_pass ? three_pass_create(job) : make_plan(job);
+        status = job->options.three_pass ? rapt_three_pass_create(job) : make_plan(job);
     if (status == RAPT_OK)
-        status = job_upload(job, &pages, want);
+        status = rapt_job_upload(job, &pages, want);
     if (status == RAPT_OK)
         status = prepare(job, &pages);
-    job_pages_finish(job, &pages);
+    rapt_job_pages_finish(job, &pages);
     return status;
 }
 
@@ -85,7 +85,7 @@ rapt_status rapt_easy_job_create(rapt_easy *easy, const rapt_problem *problem,
     double start = rapt_now_seconds();
     rapt_easy_options own_options = {.struct_size = sizeof own_options};
     rapt_result own_want = {.struct_size = sizeof own_want};
-    rapt_status status = easy_alive(easy);
+    rapt_status status = rapt_easy_alive(easy);
     if (status == RAPT_OK && options)
         status = rapt_params_read("rapt_easy_options", options, &own_options, sizeof own_options);
     if (status == RAPT_OK && want)
@@ -117,7 +117,7 @@ void rapt_easy_job_destroy(rapt_easy_job **handle)
     rapt_easy_job *job = *handle;
     *handle = NULL;
     rapt_plan_destroy(&job->plan);
-    three_pass_destroy(job);
+    rapt_three_pass_destroy(job);
     for (int i = 0; i < JOB_N_BUFFERS; i++)
         rapt_easy_buffer_destroy(&job->buffers[i]);
     rapt_free(job->easy->allocator, job);
@@ -165,7 +165,7 @@ static rapt_status run_slice(rapt_easy_job *job, uint32_t slice, uint32_t n_slic
         return status;
     params.command_buffer = commands;
     double start = rapt_now_seconds(), seconds = 0;
-    status = job->three_pass ? three_pass_record(job, commands)
+    status = job->three_pass ? rapt_three_pass_record(job, commands)
                              : rapt_plan_record(job->plan, &params);
     job->record_seconds += rapt_now_seconds() - start;
     if (status == RAPT_OK)
@@ -183,7 +183,7 @@ rapt_status rapt_easy_job_run(rapt_easy_job *job, double *out_seconds)
         n_slices = 1;
     else if (n_slices > job->step.n_items)
         n_slices = job->step.n_items; /* an empty slice would mean all */
-    rapt_status status = easy_alive(job->easy);
+    rapt_status status = rapt_easy_alive(job->easy);
     double seconds = 0;
     job->record_seconds = 0;
     for (uint32_t slice = 0; status == RAPT_OK && slice < n_slices; slice++)
@@ -204,8 +204,8 @@ static rapt_status read_floats(rapt_easy_job *job, enum job_buffer which, const 
     if (!out)
         return RAPT_OK;
     if (!job->buffers[which])
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "out_result.%s is set, but the job was made without it",
-                         name);
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "out_result.%s is set, but the job was made without it", name);
     return rapt_easy_download(job->easy, job->buffers[which], 0, out, n * sizeof *out);
 }
 
@@ -272,7 +272,7 @@ void rapt_easy_job_get_info(const rapt_easy_job *job, rapt_easy_job_info *out_in
             info.tensor_bytes += n;
     }
     if (job->three_pass)
-        info.workspace_bytes = three_pass_bytes(job);
+        info.workspace_bytes = rapt_three_pass_bytes(job);
     rapt_params_write(out_info, &info, sizeof info);
 }
 

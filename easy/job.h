@@ -2,7 +2,8 @@
 #ifndef EASY_JOB_H
 #define EASY_JOB_H
 
-/* A problem on its way to the device: what plan and prepare are told, the page pool, the buffers. */
+/* A problem on its way to the device: what plan and prepare are told, the page pool, the buffers.
+ */
 
 #include "tier.h"
 
@@ -48,28 +49,28 @@ struct rapt_easy_job {
 };
 
 /* problem.c: checks the problem, fills job->problem and job->plan_params. */
-rapt_status job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
+rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
                              const rapt_result *want);
 /* Makes the buffers of the tensors and fills those that go in. */
-rapt_status job_upload(rapt_easy_job *job, const struct job_pages *pages,
+rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
                        const rapt_result *want);
 /* n elements of an array from `source` on, as `type`, to element `target` of data. */
-void job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
+void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
                  uint64_t source, uint64_t n);
 /* What prepare is told; bias_offsets is u64[n_seqs] of scratch. */
-void job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
+void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
                      uint64_t *bias_offsets, rapt_step_params *out_params);
 
 /* pages.c */
-rapt_status job_pages_make(rapt_easy_job *job, struct job_pages *pages);
-void job_pages_finish(rapt_easy_job *job, struct job_pages *pages);
+rapt_status rapt_job_pages_make(rapt_easy_job *job, struct job_pages *pages);
+void rapt_job_pages_finish(rapt_easy_job *job, struct job_pages *pages);
 /* Puts packed K/V into pools of job->plan_params' layouts; places no token uses hold NaN. */
-rapt_status job_pages_upload(rapt_easy_job *job, const struct job_pages *pages);
+rapt_status rapt_job_pages_upload(rapt_easy_job *job, const struct job_pages *pages);
 
 /* three_pass.c */
-rapt_status three_pass_create(rapt_easy_job *job);
-void three_pass_destroy(rapt_easy_job *job);
-rapt_status three_pass_record(rapt_easy_job *job, VkCommandBuffer commands);
-uint64_t three_pass_bytes(const rapt_easy_job *job); /* of the stored scores */
+rapt_status rapt_three_pass_create(rapt_easy_job *job);
+void rapt_three_pass_destroy(rapt_easy_job *job);
+rapt_status rapt_three_pass_record(rapt_easy_job *job, VkCommandBuffer commands);
+uint64_t rapt_three_pass_bytes(const rapt_easy_job *job); /* of the stored scores */
 
 #endif

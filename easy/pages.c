@@ -23,7 +23,7 @@ static void shuffle(uint32_t *indices, uint32_t n, uint64_t seed)
     }
 }
 
-rapt_status job_pages_make(rapt_easy_job *job, struct job_pages *pages)
+rapt_status rapt_job_pages_make(rapt_easy_job *job, struct job_pages *pages)
 {
     const rapt_problem *problem = &job->problem;
     const rapt_allocator *allocator = job->easy->allocator;
@@ -37,7 +37,7 @@ rapt_status job_pages_make(rapt_easy_job *job, struct job_pages *pages)
     pages->indices = rapt_alloc(allocator, pages->n_pages, sizeof *pages->indices);
     pages->last_len = rapt_alloc(allocator, n_seqs, sizeof *pages->last_len);
     if (!pages->indptr || !pages->indices || !pages->last_len) {
-        job_pages_finish(job, pages);
+        rapt_job_pages_finish(job, pages);
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory for block tables");
     }
     for (uint32_t b = 0; b < n_seqs; b++) {
@@ -52,7 +52,7 @@ rapt_status job_pages_make(rapt_easy_job *job, struct job_pages *pages)
     return RAPT_OK;
 }
 
-void job_pages_finish(rapt_easy_job *job, struct job_pages *pages)
+void rapt_job_pages_finish(rapt_easy_job *job, struct job_pages *pages)
 {
     rapt_free(job->easy->allocator, pages->indptr);
     rapt_free(job->easy->allocator, pages->indices);
@@ -137,7 +137,7 @@ static void scatter(const rapt_easy_job *job, const struct job_pages *pages,
                 uint64_t target = page * pool->outer_stride +
                                   j % problem->page_size * pool->token_stride +
                                   h * pool->head_stride;
-                job_convert(data, problem->kv_type, target, array, source, dim);
+                rapt_job_convert(data, problem->kv_type, target, array, source, dim);
             }
         }
     }
@@ -174,7 +174,7 @@ static rapt_status pool_upload(rapt_easy_job *job, const struct pool *pool, enum
                             pool->n_elements * rapt_type_bytes(job->problem.kv_type));
 }
 
-rapt_status job_pages_upload(rapt_easy_job *job, const struct job_pages *pages)
+rapt_status rapt_job_pages_upload(rapt_easy_job *job, const struct job_pages *pages)
 {
     const rapt_problem *problem = &job->problem;
     const rapt_layout *k = &job->plan_params.k, *v = &job->plan_params.v;

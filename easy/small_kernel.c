@@ -114,7 +114,7 @@ static VkResult make_set(rapt_easy *easy, struct small_kernel *kernel,
     return VK_SUCCESS;
 }
 
-rapt_status small_kernel_create(rapt_easy *easy, const struct small_kernel_params *params,
+rapt_status rapt_small_kernel_create(rapt_easy *easy, const struct small_kernel_params *params,
                                 struct small_kernel *out_kernel)
 {
     struct small_kernel *kernel = out_kernel;
@@ -139,11 +139,11 @@ rapt_status small_kernel_create(rapt_easy *easy, const struct small_kernel_param
         result = make_set(easy, kernel, params);
     if (result == VK_SUCCESS)
         return RAPT_OK;
-    small_kernel_finish(easy, kernel);
-    return easy_result(easy, result, blob->name);
+    rapt_small_kernel_finish(easy, kernel);
+    return rapt_easy_result(easy, result, blob->name);
 }
 
-void small_kernel_finish(rapt_easy *easy, struct small_kernel *kernel)
+void rapt_small_kernel_finish(rapt_easy *easy, struct small_kernel *kernel)
 {
     VkDevice device = easy->handles.device;
     if (kernel->pool)
@@ -157,7 +157,7 @@ void small_kernel_finish(rapt_easy *easy, struct small_kernel *kernel)
     memset(kernel, 0, sizeof *kernel);
 }
 
-void small_kernel_dispatch(rapt_easy *easy, const struct small_kernel *kernel,
+void rapt_small_kernel_dispatch(rapt_easy *easy, const struct small_kernel *kernel,
                            VkCommandBuffer commands, uint32_t dynamic_offset, const void *push,
                            uint32_t push_bytes, const uint32_t groups[3])
 {

@@ -2,8 +2,9 @@
 #ifndef EASY_SMALL_KERNEL_H
 #define EASY_SMALL_KERNEL_H
 
-/* The kernels the easy tier runs on its own: ceilings and the three-pass baseline. They belong to no
- * plan, so the tier takes their SPIR-V from the kernel table and makes plain pipelines of them. */
+/* The kernels the easy tier runs on its own: ceilings and the three-pass baseline. They belong to
+ * no plan, so the tier takes their SPIR-V from the kernel table and makes plain pipelines of them.
+ */
 
 #include "tier.h"
 
@@ -34,10 +35,10 @@ struct small_kernel_params {
 };
 
 /* Errors: ABSENT, UNSUPPORTED (a buffer beyond maxStorageBufferRange), memory, DEVICE. */
-rapt_status small_kernel_create(rapt_easy *easy, const struct small_kernel_params *params,
+rapt_status rapt_small_kernel_create(rapt_easy *easy, const struct small_kernel_params *params,
                                 struct small_kernel *out_kernel);
-void small_kernel_finish(rapt_easy *easy, struct small_kernel *kernel);
-void small_kernel_dispatch(rapt_easy *easy, const struct small_kernel *kernel,
+void rapt_small_kernel_finish(rapt_easy *easy, struct small_kernel *kernel);
+void rapt_small_kernel_dispatch(rapt_easy *easy, const struct small_kernel *kernel,
                            VkCommandBuffer commands, uint32_t dynamic_offset, const void *push,
                            uint32_t push_bytes, const uint32_t groups[3]);
 

@@ -4,7 +4,7 @@
 
 #include "platform.h"
 
-rapt_status easy_queue_create(rapt_easy *easy)
+rapt_status rapt_easy_queue_create(rapt_easy *easy)
 {
     VkDevice device = easy->handles.device;
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
@@ -13,7 +13,7 @@ rapt_status easy_queue_create(rapt_easy *easy)
     VkResult result = easy->vk.vkCreateCommandPool(device, &pool, NULL, &easy->pool);
     if (result != VK_SUCCESS) {
         easy->pool = VK_NULL_HANDLE;
-        return easy_result(easy, result, "vkCreateCommandPool");
+        return rapt_easy_result(easy, result, "vkCreateCommandPool");
     }
     VkCommandBufferAllocateInfo commands = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -23,12 +23,12 @@ rapt_status easy_queue_create(rapt_easy *easy)
     };
     result = easy->vk.vkAllocateCommandBuffers(device, &commands, &easy->commands);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, "vkAllocateCommandBuffers");
+        return rapt_easy_result(easy, result, "vkAllocateCommandBuffers");
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     result = easy->vk.vkCreateFence(device, &fence, NULL, &easy->fence);
     if (result != VK_SUCCESS) {
         easy->fence = VK_NULL_HANDLE;
-        return easy_result(easy, result, "vkCreateFence");
+        return rapt_easy_result(easy, result, "vkCreateFence");
     }
     if (easy->caps->timestamp_valid_bits == 0)
         return RAPT_OK;
@@ -38,12 +38,12 @@ rapt_status easy_queue_create(rapt_easy *easy)
     result = easy->vk.vkCreateQueryPool(device, &queries, NULL, &easy->queries);
     if (result != VK_SUCCESS) {
         easy->queries = VK_NULL_HANDLE;
-        return easy_result(easy, result, "vkCreateQueryPool");
+        return rapt_easy_result(easy, result, "vkCreateQueryPool");
     }
     return RAPT_OK;
 }
 
-void easy_queue_destroy(rapt_easy *easy)
+void rapt_easy_queue_destroy(rapt_easy *easy)
 {
     VkDevice device = easy->handles.device;
     if (easy->queries)
@@ -54,7 +54,7 @@ void easy_queue_destroy(rapt_easy *easy)
         easy->vk.vkDestroyCommandPool(device, easy->pool, NULL);
 }
 
-void easy_barrier(rapt_easy *easy, VkCommandBuffer commands)
+void rapt_easy_barrier(rapt_easy *easy, VkCommandBuffer commands)
 {
     const VkPipelineStageFlags stages =
         VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
@@ -71,20 +71,20 @@ rapt_status rapt_easy_begin(rapt_easy *easy, VkCommandBuffer *out_commands)
 {
     if (!easy || !out_commands)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", easy ? "out_commands" : "easy");
-    rapt_status status = easy_alive(easy);
+    rapt_status status = rapt_easy_alive(easy);
     if (status != RAPT_OK)
         return status;
     /* An earlier begin that was never submitted is forgotten here. */
     easy->recording = 0;
     VkResult result = easy->vk.vkResetCommandPool(easy->handles.device, easy->pool, 0);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, "vkResetCommandPool");
+        return rapt_easy_result(easy, result, "vkResetCommandPool");
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                       .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     result = easy->vk.vkBeginCommandBuffer(easy->commands, &begin);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, "vkBeginCommandBuffer");
-    easy_barrier(easy, easy->commands);
+        return rapt_easy_result(easy, result, "vkBeginCommandBuffer");
+    rapt_easy_barrier(easy, easy->commands);
     if (easy->queries) {
         easy->vk.vkCmdResetQueryPool(easy->commands, easy->queries, 0, 2);
         easy->vk.vkCmdWriteTimestamp(easy->commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT,
@@ -116,7 +116,7 @@ rapt_status rapt_easy_submit_wait(rapt_easy *easy, double *out_seconds)
 {
     if (!easy)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "easy is NULL");
-    rapt_status status = easy_alive(easy);
+    rapt_status status = rapt_easy_alive(easy);
     if (status != RAPT_OK)
         return status;
     if (!easy->recording)
@@ -134,22 +134,22 @@ rapt_status rapt_easy_submit_wait(rapt_easy *easy, double *out_seconds)
         VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &to_host, 0, NULL, 0, NULL);
     VkResult result = easy->vk.vkEndCommandBuffer(easy->commands);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, "vkEndCommandBuffer");
+        return rapt_easy_result(easy, result, "vkEndCommandBuffer");
     result = easy->vk.vkResetFences(easy->handles.device, 1, &easy->fence);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, "vkResetFences");
+        return rapt_easy_result(easy, result, "vkResetFences");
     VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                            .commandBufferCount = 1,
                            .pCommandBuffers = &easy->commands};
     double start = rapt_now_seconds();
     result = easy->vk.vkQueueSubmit(easy->handles.queue, 1, &submit, easy->fence);
     if (result != VK_SUCCESS)
-        return easy_result(easy, result, "vkQueueSubmit");
+        return rapt_easy_result(easy, result, "vkQueueSubmit");
     result = easy->vk.vkWaitForFences(easy->handles.device, 1, &easy->fence, VK_TRUE, UINT64_MAX);
     if (result != VK_SUCCESS) {
         /* What was submitted may still run and use everything: nothing is safe to touch again. */
         easy->lost = 1;
-        return easy_result(easy, result, "vkWaitForFences");
+        return rapt_easy_result(easy, result, "vkWaitForFences");
     }
     double host = rapt_now_seconds() - start;
     if (out_seconds)

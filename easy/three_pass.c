@@ -28,7 +28,7 @@ struct three_pass {
     int32_t *cu_q, *cu_kv;
 };
 
-uint64_t three_pass_bytes(const rapt_easy_job *job)
+uint64_t rapt_three_pass_bytes(const rapt_easy_job *job)
 {
     return job->three_pass->scores ? job->three_pass->scores->memory_bytes : 0;
 }
@@ -130,7 +130,7 @@ static rapt_status size_scores(rapt_easy_job *job, struct three_pass *three)
                                    &three->scores);
 }
 
-rapt_status three_pass_create(rapt_easy_job *job)
+rapt_status rapt_three_pass_create(rapt_easy_job *job)
 {
     int causal = 0;
     rapt_status status = check(job, &causal);
@@ -153,14 +153,14 @@ rapt_status three_pass_create(rapt_easy_job *job)
     return status;
 }
 
-void three_pass_destroy(rapt_easy_job *job)
+void rapt_three_pass_destroy(rapt_easy_job *job)
 {
     struct three_pass *three = job->three_pass;
     if (!three)
         return;
     rapt_easy *easy = job->easy;
     for (int i = 0; i < N_PASSES; i++)
-        small_kernel_finish(easy, &three->kernels[i]);
+        rapt_small_kernel_finish(easy, &three->kernels[i]);
     rapt_easy_buffer_destroy(&three->scores);
     rapt_free(easy->allocator, three->shift);
     rapt_free(easy->allocator, three->cu_q);
@@ -197,7 +197,7 @@ static rapt_status make_kernel(rapt_easy_job *job, int pass)
     params.bindings[params.n_bindings] = RAPT_BIND_WORK;
     params.buffers[params.n_bindings] = rapt_easy_buffer_range(three->scores);
     params.buffers[params.n_bindings++].size = three->heads * three->head_bytes;
-    return small_kernel_create(job->easy, &params, &three->kernels[pass]);
+    return rapt_small_kernel_create(job->easy, &params, &three->kernels[pass]);
 }
 
 static void fill_push(const rapt_easy_job *job, uint32_t b, struct rapt_three_pass_push *push)
@@ -254,18 +254,18 @@ static void record_pass(const rapt_easy_job *job, VkCommandBuffer commands, int 
     if (groups[0] == 0)
         return;
     /* Heads that do not share a window lie behind one another; each dispatch has its own part. */
-    small_kernel_dispatch(job->easy, &three->kernels[pass], commands,
+    rapt_small_kernel_dispatch(job->easy, &three->kernels[pass], commands,
                           (uint32_t)(head * three->head_bytes), &push, sizeof push, groups);
 }
 
-rapt_status three_pass_record(rapt_easy_job *job, VkCommandBuffer commands)
+rapt_status rapt_three_pass_record(rapt_easy_job *job, VkCommandBuffer commands)
 {
     struct three_pass *three = job->three_pass;
     for (int pass = 0; pass < N_PASSES && !three->made; pass++) {
         rapt_status status = make_kernel(job, pass);
         if (status != RAPT_OK) {
             for (int i = 0; i < N_PASSES; i++)
-                small_kernel_finish(job->easy, &three->kernels[i]);
+                rapt_small_kernel_finish(job->easy, &three->kernels[i]);
             return status;
         }
     }
@@ -274,7 +274,7 @@ rapt_status three_pass_record(rapt_easy_job *job, VkCommandBuffer commands)
         for (int pass = 0; pass < N_PASSES; pass++) {
             for (uint32_t head = 0; head < job->problem.n_q_heads; head += three->heads)
                 record_pass(job, commands, pass, b, head);
-            easy_barrier(job->easy, commands);
+            rapt_easy_barrier(job->easy, commands);
         }
     }
     return RAPT_OK;

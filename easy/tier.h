@@ -92,29 +92,31 @@ struct rapt_easy_buffer {
     void *mapped;
 };
 
-/* RAPT_OK, or the status of a VkResult with the last error set to what failed; notes a lost device. */
-rapt_status easy_result(rapt_easy *easy, VkResult result, const char *what);
+/* RAPT_OK, or the status of a VkResult with the last error set to what failed; notes a lost device.
+ */
+rapt_status rapt_easy_result(rapt_easy *easy, VkResult result, const char *what);
 /* DEVICE_LOST when the device was lost before. */
-rapt_status easy_alive(const rapt_easy *easy);
+rapt_status rapt_easy_alive(const rapt_easy *easy);
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-void easy_log(const rapt_easy *easy, rapt_log_level level, const char *format, ...);
+void rapt_easy_log(const rapt_easy *easy, rapt_log_level level, const char *format, ...);
 
 /* environment.c: what the tier takes from the environment. NULL when unset. */
-rapt_status easy_environment(const rapt_easy_params *params, rapt_device_params *device_params);
-rapt_log_level easy_log_level(int ignore_environment, rapt_status *out_status);
-void easy_log_stderr(void *user, rapt_log_level level, const char *line);
+rapt_status rapt_easy_environment(const rapt_easy_params *params,
+                                  rapt_device_params *device_params);
+rapt_log_level rapt_easy_log_level(int ignore_environment, rapt_status *out_status);
+void rapt_easy_log_stderr(void *user, rapt_log_level level, const char *line);
 
 /* cache_file.c: the pipeline cache on disk. Failures are logged, never errors. */
-void easy_cache_open(rapt_easy *easy, const rapt_easy_params *params);
-void easy_cache_save(rapt_easy *easy); /* if it grew since */
+void rapt_easy_cache_open(rapt_easy *easy, const rapt_easy_params *params);
+void rapt_easy_cache_save(rapt_easy *easy); /* if it grew since */
 
 /* submit.c */
-rapt_status easy_queue_create(rapt_easy *easy);
-void easy_queue_destroy(rapt_easy *easy);
+rapt_status rapt_easy_queue_create(rapt_easy *easy);
+void rapt_easy_queue_destroy(rapt_easy *easy);
 /* Everything written before is visible to everything after. */
-void easy_barrier(rapt_easy *easy, VkCommandBuffer commands);
-uint64_t easy_buffer_address(const rapt_easy_buffer *buffer);
+void rapt_easy_barrier(rapt_easy *easy, VkCommandBuffer commands);
+uint64_t rapt_easy_buffer_address(const rapt_easy_buffer *buffer);
 
 #endif

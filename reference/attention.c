@@ -87,7 +87,7 @@ static double logit(const struct view *view, uint32_t b, const struct row *row, 
         s += (double)p->slopes[row->head] * (double)(key_pos - row->pos);
     }
     if (p->bias.data)
-        s += (double)view_bias(view, b, row->head, row->token, j);
+        s += (double)rapt_view_bias(view, b, row->head, row->token, j);
     return s;
 }
 
@@ -174,9 +174,9 @@ static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head,
         if (!row_wanted(run, ((uint64_t)p->cu_q[b] + row.token) * p->n_q_heads + row.head))
             continue;
         row.pos = rapt_batch_q_pos(&view->batch, b, row.token);
-        view_key_range(view, b, row.token, &row.begin, &row.end);
-        view_load_row(&p->q, p->q_type, view_q_index(view, b, row.token, row.head), p->head_dim,
-                      scratch->q[n]);
+        rapt_view_key_range(view, b, row.token, &row.begin, &row.end);
+        rapt_view_load_row(&p->q, p->q_type, rapt_view_q_index(view, b, row.token, row.head),
+                           p->head_dim, scratch->q[n]);
         memset(scratch->o[n], 0, sizeof scratch->o[n]);
         scratch->rows[n++] = row;
     }
@@ -199,10 +199,12 @@ static void attend_rows(const struct run *run, uint32_t b, uint32_t kv_head, uin
     for (uint32_t first = begin; first < end; first += KEY_BLOCK) {
         uint32_t stop = end - first < KEY_BLOCK ? end : first + KEY_BLOCK;
         for (uint32_t j = first; j < stop; j++) {
-            view_load_row(&p->k, p->kv_type, view_kv_index(view, &p->k.layout, b, j, kv_head),
-                          p->head_dim, scratch->k[j - first]);
-            view_load_row(&p->v, p->kv_type, view_kv_index(view, &p->v.layout, b, j, kv_head),
-                          p->head_dim_v, scratch->v[j - first]);
+            rapt_view_load_row(&p->k, p->kv_type,
+                               rapt_view_kv_index(view, &p->k.layout, b, j, kv_head), p->head_dim,
+                               scratch->k[j - first]);
+            rapt_view_load_row(&p->v, p->kv_type,
+                               rapt_view_kv_index(view, &p->v.layout, b, j, kv_head), p->head_dim_v,
+                               scratch->v[j - first]);
         }
         for (uint32_t r = 0; r < n_rows; r++) {
             const struct row *row = &scratch->rows[r];
@@ -299,7 +301,7 @@ rapt_status rapt_reference_attention(const rapt_problem *problem,
                                      double *max_logit64)
 {
     struct view view;
-    rapt_status status = view_open(problem, &view);
+    rapt_status status = rapt_view_open(problem, &view);
     rapt_reference_params own = {.struct_size = sizeof own};
     rapt_result result = {.struct_size = sizeof result};
     if (status == RAPT_OK && params)

@@ -22,7 +22,8 @@ static double max_norm_q(const struct view *view)
     for (uint32_t b = 0; b < p->n_seqs; b++)
         for (uint32_t i = 0; i < rapt_batch_q_len(&view->batch, b); i++)
             for (uint32_t h = 0; h < p->n_q_heads; h++) {
-                view_load_row(&p->q, p->q_type, view_q_index(view, b, i, h), p->head_dim, row);
+                rapt_view_load_row(&p->q, p->q_type, rapt_view_q_index(view, b, i, h), p->head_dim,
+                                   row);
                 most = fmax(most, norm(row, p->head_dim));
             }
     return most;
@@ -38,8 +39,9 @@ static double max_norm_k(const struct view *view)
             continue;
         for (uint32_t j = 0; j < rapt_batch_kv_len(&view->batch, b); j++)
             for (uint32_t h = 0; h < p->n_kv_heads; h++) {
-                view_load_row(&p->k, p->kv_type, view_kv_index(view, &p->k.layout, b, j, h),
-                              p->head_dim, row);
+                rapt_view_load_row(&p->k, p->kv_type,
+                                   rapt_view_kv_index(view, &p->k.layout, b, j, h), p->head_dim,
+                                   row);
                 most = fmax(most, norm(row, p->head_dim));
             }
     }
@@ -54,7 +56,7 @@ static void max_terms(const struct view *view, double *out_slope, double *out_bi
     for (uint32_t b = 0; b < p->n_seqs; b++)
         for (uint32_t i = 0; i < rapt_batch_q_len(&view->batch, b); i++) {
             uint32_t begin, end;
-            view_key_range(view, b, i, &begin, &end);
+            rapt_view_key_range(view, b, i, &begin, &end);
             if (begin == end)
                 continue;
             double pos = rapt_batch_q_pos(&view->batch, b, i);
@@ -64,7 +66,7 @@ static void max_terms(const struct view *view, double *out_slope, double *out_bi
             uint32_t n_bias_heads = p->bias.layout.head_stride ? p->n_q_heads : 1;
             for (uint32_t h = 0; p->bias.data && h < n_bias_heads; h++)
                 for (uint32_t j = begin; j < end; j++) {
-                    double value = fabs((double)view_bias(view, b, h, i, j));
+                    double value = fabs((double)rapt_view_bias(view, b, h, i, j));
                     if (isfinite(value))
                         bias = fmax(bias, value);
                 }
@@ -163,7 +165,7 @@ rapt_status rapt_reference_check(const rapt_problem *problem, const rapt_referen
     rapt_error error = {.struct_size = sizeof error};
     if (!out_error)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "out_error is NULL");
-    rapt_status status = view_open(problem, &view);
+    rapt_status status = rapt_view_open(problem, &view);
     if (status == RAPT_OK && params)
         status = rapt_params_read("rapt_reference_params", params, &own, sizeof own);
     if (status == RAPT_OK)

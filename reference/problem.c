@@ -245,7 +245,7 @@ static rapt_status check_page_size(const struct view *view)
     return RAPT_OK;
 }
 
-rapt_status view_open(const rapt_problem *problem, struct view *out_view)
+rapt_status rapt_view_open(const rapt_problem *problem, struct view *out_view)
 {
     struct view *view = out_view;
     memset(view, 0, sizeof *view);
@@ -286,16 +286,16 @@ rapt_status view_open(const rapt_problem *problem, struct view *out_view)
 rapt_status rapt_problem_check(const rapt_problem *problem)
 {
     struct view view;
-    return view_open(problem, &view);
+    return rapt_view_open(problem, &view);
 }
 
 uint64_t rapt_problem_total_q(const rapt_problem *problem)
 {
     struct view view;
-    return view_open(problem, &view) == RAPT_OK ? view.total_q : 0;
+    return rapt_view_open(problem, &view) == RAPT_OK ? view.total_q : 0;
 }
 
-uint64_t view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head)
+uint64_t rapt_view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head)
 {
     const rapt_layout *l = &view->problem.q.layout;
     uint64_t base =
@@ -303,7 +303,7 @@ uint64_t view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t 
     return base + i * l->token_stride + head * l->head_stride;
 }
 
-uint64_t view_kv_index(const struct view *view, const rapt_layout *l, uint32_t b, uint32_t j,
+uint64_t rapt_view_kv_index(const struct view *view, const rapt_layout *l, uint32_t b, uint32_t j,
                        uint32_t head)
 {
     const rapt_problem *p = &view->problem;
@@ -318,7 +318,7 @@ uint64_t view_kv_index(const struct view *view, const rapt_layout *l, uint32_t b
     return base + j * l->token_stride + head * l->head_stride;
 }
 
-void view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
+void rapt_view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
                    float *out_row)
 {
     if (array->type == RAPT_TYPE_F32 && stored == RAPT_TYPE_F32) {
@@ -329,7 +329,7 @@ void view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, ui
         out_row[d] = rapt_round_to(stored, rapt_load(array->data, array->type, index + d));
 }
 
-float view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j)
+float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j)
 {
     const rapt_problem *p = &view->problem;
     const rapt_layout *l = &p->bias.layout;
@@ -338,7 +338,7 @@ float view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, 
     return rapt_load(p->bias.data, p->bias.type, base + head * l->head_stride + i * row + j);
 }
 
-void view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
+void rapt_view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
                     uint32_t *out_end)
 {
     const struct rapt_batch *batch = &view->batch;

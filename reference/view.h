@@ -18,19 +18,19 @@ struct view {
 };
 
 /* Checks the problem and fills the view. */
-rapt_status view_open(const rapt_problem *problem, struct view *out_view);
+rapt_status rapt_view_open(const rapt_problem *problem, struct view *out_view);
 
 /* Element index of token 0's head `head` of sequence b, query or key side. */
-uint64_t view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head);
-uint64_t view_kv_index(const struct view *view, const rapt_layout *layout, uint32_t b, uint32_t j,
-                       uint32_t head);
+uint64_t rapt_view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head);
+uint64_t rapt_view_kv_index(const struct view *view, const rapt_layout *layout, uint32_t b,
+                            uint32_t j, uint32_t head);
 /* dim values of a row as the device stores them. */
-void view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
+void rapt_view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
                    float *out_row);
-float view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j);
+float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j);
 
 /* Keys [out_begin, out_end) that query i of sequence b may see. */
-void view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
+void rapt_view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
                     uint32_t *out_end);
 
 #endif

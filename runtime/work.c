@@ -115,7 +115,7 @@ void rapt_work_key_range(const struct rapt_batch *batch, const struct rapt_mask_
     *out_end = range.end;
 }
 
-int work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq)
+int rapt_work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq)
 {
     const struct rapt_selection *selection = context->params->selection;
     uint32_t q_len = rapt_batch_q_len(context->batch, b);
@@ -131,16 +131,16 @@ int work_seq_read(const struct work_context *context, uint32_t b, struct work_se
     return 1;
 }
 
-uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile)
+uint32_t rapt_work_tile_rows(const struct work_seq *seq, uint32_t tile)
 {
     return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
 }
 
-struct work_range work_tile_range(const struct work_context *context, const struct work_seq *seq,
-                                  uint32_t tile)
+struct work_range rapt_work_tile_range(const struct work_context *context,
+                                       const struct work_seq *seq, uint32_t tile)
 {
     uint32_t row = tile * seq->tile_rows;
-    uint32_t last = row + work_tile_rows(seq, tile) - 1;
+    uint32_t last = row + rapt_work_tile_rows(seq, tile) - 1;
     return token_range(&context->mask, seq, row / context->params->group,
                        last / context->params->group);
 }
@@ -160,7 +160,7 @@ static uint32_t log2_floor(uint32_t x)
 #endif
 }
 
-uint32_t work_bucket(uint32_t length)
+uint32_t rapt_work_bucket(uint32_t length)
 {
     if (length < 16)
         return length;
@@ -168,9 +168,9 @@ uint32_t work_bucket(uint32_t length)
     return (e - 3) * 16 + ((length >> (e - 4)) & 15);
 }
 
-void work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n)
+void rapt_work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n)
 {
-    uint32_t i = work_bucket(length);
+    uint32_t i = rapt_work_bucket(length);
     histogram->n[i] += n;
     histogram->longest[i] = work_max(histogram->longest[i], length);
 }
@@ -184,7 +184,8 @@ static uint64_t count_items(const struct work_histogram *histogram, uint32_t chu
     return n;
 }
 
-uint32_t work_choose_chunk(const struct work_histogram *histogram, uint32_t target, uint32_t block)
+uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t target,
+                                uint32_t block)
 {
     uint64_t n_items = 0, n_keys = 0;
     uint32_t longest = 0;
@@ -275,13 +276,13 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
 {
     struct rapt_work *work = context->work;
     uint32_t n_heads = context->params->n_kv_heads;
-    struct work_range range = work_tile_range(context, seq, tile);
+    struct work_range range = rapt_work_tile_range(context, seq, tile);
     struct cut cut = cut_range(context, range, seq->decode);
-    uint32_t n_rows = work_tile_rows(seq, tile);
+    uint32_t n_rows = rapt_work_tile_rows(seq, tile);
     uint32_t partial = cut.n > 1 ? work->n_partial_rows : RAPT_DIRECT;
     for (uint32_t p = 0; p < cut.n; p++) {
         struct work_range part = cut_part(cut, range, p);
-        uint32_t i = work_bucket(part.end - part.begin);
+        uint32_t i = rapt_work_bucket(part.end - part.begin);
         uint32_t k = placement->taken[i]++;
         for (uint32_t h = 0; context->emit && h < n_heads; h++) {
             work->items[placement->base[i] + h * placement->n[i] + k] = (struct rapt_step_item){
@@ -317,7 +318,7 @@ static void place_class(struct work_context *context, int decode, struct placeme
 {
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!work_seq_read(context, b, &seq) || seq.decode != decode)
+        if (!rapt_work_seq_read(context, b, &seq) || seq.decode != decode)
             continue;
         for (uint32_t tile = 0; tile < seq.n_tiles; tile++)
             place_tile(context, &seq, tile, placement);
@@ -346,19 +347,20 @@ static void choose_chunks(struct work_context *context)
         struct work_histogram histogram;
         memset(&histogram, 0, sizeof histogram);
         if (!decode && selection->staged)
-            work_staged_histogram(context, &histogram);
+            rapt_work_staged_histogram(context, &histogram);
         for (uint32_t b = 0; b < context->batch->n_seqs && (decode || !selection->staged); b++) {
             struct work_seq seq;
-            if (!work_seq_read(context, b, &seq) || seq.decode != decode)
+            if (!rapt_work_seq_read(context, b, &seq) || seq.decode != decode)
                 continue;
             for (uint32_t tile = 0; tile < seq.n_tiles; tile++) {
-                struct work_range range = work_tile_range(context, &seq, tile);
+                struct work_range range = rapt_work_tile_range(context, &seq, tile);
                 uint32_t length = range.end - work_align_down(range.begin, kernel->block_kv);
-                work_histogram_add(&histogram, range.begin == range.end ? 0 : length,
+                rapt_work_histogram_add(&histogram, range.begin == range.end ? 0 : length,
                                    params->n_kv_heads);
             }
         }
-        uint32_t chunk = work_choose_chunk(&histogram, selection->target_items, kernel->block_kv);
+        uint32_t chunk =
+            rapt_work_choose_chunk(&histogram, selection->target_items, kernel->block_kv);
         uint32_t most = work_align_down(selection->max_keys_per_item, kernel->block_kv);
         if (!(selection->staged && !decode)) /* staged segments bound their items themselves */
             chunk = work_min(chunk, work_max(most, kernel->block_kv));
@@ -391,7 +393,7 @@ static void build_all(struct work_context *context, struct placement *prefill,
     work->n_items = work->n_merges = work->n_stages = work->n_rounds = 0;
     work->n_partial_rows = 0;
     if (context->params->selection->staged) {
-        work_staged_build(context, scratch_rows);
+        rapt_work_staged_build(context, scratch_rows);
     } else {
         place_class(context, 0, prefill);
         add_round(context, 0, 0);

@@ -38,20 +38,21 @@ struct work_histogram {
     uint64_t n[WORK_N_BUCKETS];
     uint32_t longest[WORK_N_BUCKETS];
 };
-uint32_t work_bucket(uint32_t length);
-void work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n);
+uint32_t rapt_work_bucket(uint32_t length);
+void rapt_work_histogram_add(struct work_histogram *histogram, uint32_t length, uint64_t n);
 /* Smallest chunk with which the lengths just fill `target` items, or UINT32_MAX for no split. */
-uint32_t work_choose_chunk(const struct work_histogram *histogram, uint32_t target, uint32_t block);
+uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t target,
+                                uint32_t block);
 
 #define WORK_MIN_CHUNK 256 /* keys: shorter parts cost more in the merge than they win */
 /* granularity of splits a caller asks for by number */
 #define WORK_SPLIT_ALIGN 8
 
 /* 0 if the sequence has no rows. */
-int work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq);
-uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile);
-struct work_range work_tile_range(const struct work_context *context, const struct work_seq *seq,
-                                  uint32_t tile);
+int rapt_work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq);
+uint32_t rapt_work_tile_rows(const struct work_seq *seq, uint32_t tile);
+struct work_range rapt_work_tile_range(const struct work_context *context,
+                                       const struct work_seq *seq, uint32_t tile);
 
 /* Keys j < this may be seen at all: kv_len cut by sink_tokens and prefix. */
 uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
@@ -60,14 +61,15 @@ uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_ma
 /* Prefill through staged K/V: fills items, stages, rounds and merges from their current counts on.
  * Twice: with emit 0 it counts, with emit 1 it writes. scratch_rows are the partial rows at the
  * front that hold running states between rounds; the counting call finds their number. */
-void work_staged_histogram(const struct work_context *context, struct work_histogram *histogram);
-void work_staged_build(struct work_context *context, uint32_t *inout_scratch_rows);
+void rapt_work_staged_histogram(const struct work_context *context,
+                                struct work_histogram *histogram);
+void rapt_work_staged_build(struct work_context *context, uint32_t *inout_scratch_rows);
 /* Keys of a segment when the units of `n_tiles` tiles are worked off in rounds, and how many heads
  * a round then holds. */
-uint32_t work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
+uint32_t rapt_work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
                              uint32_t *out_heads);
 /* Keys of a part that is worked off in one round. */
-uint32_t work_staged_most(const struct rapt_selection *selection);
+uint32_t rapt_work_staged_most(const struct rapt_selection *selection);
 #define WORK_STAGE_MIN_SEGMENT 4096
 #define WORK_STAGE_ENTRIES 16 /* most stage entries of one head's segment */
 #define WORK_STAGE_KEYS 256   /* least keys of such an entry, as long as there are that many */

@@ -32,7 +32,7 @@ struct group {
     int first;        /* tiles without keys are written here */
 };
 
-uint32_t work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
+uint32_t rapt_work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
                              uint32_t *out_heads)
 {
     const struct rapt_selection *selection = params->selection;
@@ -44,7 +44,7 @@ uint32_t work_staged_segment(const struct rapt_work_params *params, uint32_t n_t
     return work_max(STAGE_ALIGN, work_align_down(most, STAGE_ALIGN));
 }
 
-uint32_t work_staged_most(const struct rapt_selection *selection)
+uint32_t rapt_work_staged_most(const struct rapt_selection *selection)
 {
     uint32_t most = work_min(selection->stage_rows, selection->max_keys_per_item);
     return work_max(STAGE_ALIGN, work_align_down(most, STAGE_ALIGN));
@@ -55,7 +55,7 @@ static struct span hull(const struct work_context *context, const struct work_se
 {
     struct span all = {0, 0};
     for (uint32_t tile = 0; tile < seq->n_tiles; tile++) {
-        struct work_range range = work_tile_range(context, seq, tile);
+        struct work_range range = rapt_work_tile_range(context, seq, tile);
         if (range.begin == range.end)
             continue;
         all.begin = all.end ? work_min(all.begin, range.begin) : range.begin;
@@ -65,14 +65,15 @@ static struct span hull(const struct work_context *context, const struct work_se
     return all;
 }
 
-void work_staged_histogram(const struct work_context *context, struct work_histogram *histogram)
+void rapt_work_staged_histogram(const struct work_context *context,
+                                struct work_histogram *histogram)
 {
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!work_seq_read(context, b, &seq) || seq.decode)
+        if (!rapt_work_seq_read(context, b, &seq) || seq.decode)
             continue;
         struct span all = hull(context, &seq);
-        work_histogram_add(histogram, all.end - all.begin,
+        rapt_work_histogram_add(histogram, all.end - all.begin,
                            (uint64_t)seq.n_tiles * context->params->n_kv_heads);
     }
 }
@@ -131,8 +132,8 @@ static enum tile_kind tile_item(const struct work_context *context, const struct
                                 uint32_t tile, const struct group *group,
                                 struct rapt_step_item *out_item)
 {
-    struct work_range range = work_tile_range(context, seq, tile);
-    uint32_t n_rows = work_tile_rows(seq, tile);
+    struct work_range range = rapt_work_tile_range(context, seq, tile);
+    uint32_t n_rows = rapt_work_tile_rows(seq, tile);
     *out_item = (struct rapt_step_item){
         .seq = seq->b,
         .row_first = tile * seq->tile_rows,
@@ -232,7 +233,7 @@ static void add_whole_part(struct stager *stager, const struct work_seq *seq, st
 static void add_long_part(struct stager *stager, const struct work_seq *seq, struct group *group)
 {
     uint32_t n_heads = stager->context->params->n_kv_heads, per_round;
-    uint32_t size = work_staged_segment(stager->context->params, seq->n_tiles, &per_round);
+    uint32_t size = rapt_work_staged_segment(stager->context->params, seq->n_tiles, &per_round);
     int first = group->first;
     for (uint32_t h = 0; h < n_heads; h += per_round) {
         group->head_first = h;
@@ -257,7 +258,7 @@ static void add_merges(struct stager *stager, const struct work_seq *seq, const 
     struct work_context *context = stager->context;
     struct rapt_work *work = context->work;
     for (uint32_t tile = 0; tile < seq->n_tiles; tile++) {
-        struct work_range range = work_tile_range(context, seq, tile);
+        struct work_range range = rapt_work_tile_range(context, seq, tile);
         if (range.begin == range.end)
             continue;
         uint32_t first = (range.begin - group->origin) / group->part_size;
@@ -270,7 +271,7 @@ static void add_merges(struct stager *stager, const struct work_seq *seq, const 
                     .seq = seq->b,
                     .kv_head = h,
                     .row_first = tile * seq->tile_rows,
-                    .n_rows = work_tile_rows(seq, tile),
+                    .n_rows = rapt_work_tile_rows(seq, tile),
                     .first_partial = group->partial + (h * group->n_parts + first) * seq->n_rows +
                                      tile * seq->tile_rows,
                     .n_parts = last - first + 1,
@@ -305,7 +306,7 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq)
         group.partial = stager->scratch_rows + work->n_partial_rows;
         work->n_partial_rows += group.n_parts * params->n_kv_heads * seq->n_rows;
     }
-    uint32_t most = work_staged_most(params->selection);
+    uint32_t most = rapt_work_staged_most(params->selection);
     for (uint32_t p = 0; p < group.n_parts; p++) {
         group.part_index = p;
         group.part.begin =
@@ -321,7 +322,7 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq)
         add_merges(stager, seq, &group);
 }
 
-void work_staged_build(struct work_context *context, uint32_t *inout_scratch_rows)
+void rapt_work_staged_build(struct work_context *context, uint32_t *inout_scratch_rows)
 {
     struct stager stager = {.context = context};
     /* While counting, permanent rows are counted from 0; they follow the scratch rows. */
@@ -329,7 +330,7 @@ void work_staged_build(struct work_context *context, uint32_t *inout_scratch_row
         stager.scratch_rows = *inout_scratch_rows;
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (work_seq_read(context, b, &seq) && !seq.decode)
+        if (rapt_work_seq_read(context, b, &seq) && !seq.decode)
             add_sequence(&stager, &seq);
     }
     close_round(&stager);

@@ -399,8 +399,8 @@ static void longest_first(void **state)
         for (uint32_t i = 1; i < s.work.n_items; i++) {
             const struct rapt_step_item *a = &s.work.items[i - 1], *b = a + 1;
             if (i != s.work.n_prefill_items)
-                assert_true(work_bucket(a->kv_end - a->kv_begin) >=
-                            work_bucket(b->kv_end - b->kv_begin));
+                assert_true(rapt_work_bucket(a->kv_end - a->kv_begin) >=
+                            rapt_work_bucket(b->kv_end - b->kv_begin));
         }
         drop(&s);
     }

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-void job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
+void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
                  uint64_t source, uint64_t n)
 {
     size_t bytes = rapt_type_bytes(type);
@@ -115,7 +115,7 @@ static void fill_capacity(rapt_easy_job *job)
     plan->max_records_per_step = job->options.n_slices + 1;
 }
 
-rapt_status job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
+rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
                              const rapt_result *want)
 {
     rapt_status status = rapt_problem_check(problem);
@@ -155,7 +155,7 @@ rapt_status job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
     return RAPT_OK;
 }
 
-void job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
+void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
                      uint64_t *bias_offsets, rapt_step_params *out_params)
 {
     const rapt_problem *problem = &job->problem;
@@ -212,7 +212,7 @@ static rapt_status upload_array(rapt_easy_job *job, enum job_buffer which, const
     void *data = rapt_alloc(easy->allocator, array->n_elements, bytes);
     if (!data)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory to convert %s", name);
-    job_convert(data, type, 0, array, 0, array->n_elements);
+    rapt_job_convert(data, type, 0, array, 0, array->n_elements);
     status = rapt_easy_upload(easy, job->buffers[which], 0, data, array->n_elements * bytes);
     rapt_free(easy->allocator, data);
     return status;
@@ -221,7 +221,8 @@ static rapt_status upload_array(rapt_easy_job *job, enum job_buffer which, const
 static rapt_status upload_heads(rapt_easy_job *job, enum job_buffer which, const char *name,
                                 const float *values)
 {
-    rapt_array array = {.data = values, .n_elements = job->problem.n_q_heads, .type = RAPT_TYPE_F32};
+    rapt_array array = {
+        .data = values, .n_elements = job->problem.n_q_heads, .type = RAPT_TYPE_F32};
     return values ? upload_array(job, which, name, &array, RAPT_TYPE_F32) : RAPT_OK;
 }
 
@@ -230,7 +231,8 @@ static rapt_status make_results(rapt_easy_job *job, const rapt_result *want)
     const rapt_problem *problem = &job->problem;
     rapt_easy *easy = job->easy;
     uint64_t rows = (uint64_t)job->total_q * problem->n_q_heads;
-    uint64_t out_bytes = rapt_mul_sat(rows, problem->head_dim_v) * rapt_type_bytes(problem->out_type);
+    uint64_t out_bytes =
+        rapt_mul_sat(rows, problem->head_dim_v) * rapt_type_bytes(problem->out_type);
     rapt_status status = rapt_easy_buffer_create(easy, out_bytes, "out", 0, &job->buffers[JOB_OUT]);
     if (status == RAPT_OK && want->lse)
         status = rapt_easy_buffer_create(easy, rows * 4, "lse", 0, &job->buffers[JOB_LSE]);
@@ -243,12 +245,13 @@ static rapt_status make_results(rapt_easy_job *job, const rapt_result *want)
     return status;
 }
 
-rapt_status job_upload(rapt_easy_job *job, const struct job_pages *pages, const rapt_result *want)
+rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
+                            const rapt_result *want)
 {
     const rapt_problem *problem = &job->problem;
     rapt_status status = upload_array(job, JOB_Q, "Q", &problem->q, problem->q_type);
     if (status == RAPT_OK && pages->indptr) {
-        status = job_pages_upload(job, pages);
+        status = rapt_job_pages_upload(job, pages);
     } else if (status == RAPT_OK) {
         status = upload_array(job, JOB_K, "K", &problem->k, problem->kv_type);
         if (status == RAPT_OK)
