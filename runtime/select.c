@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "kernel_table.h"
+#include "select_tiles.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -101,6 +102,7 @@ static int name_ends(int kernel, const char *end)
     return n >= m && strcmp(name + n - m, end) == 0;
 }
 
+/* Specialization constants every kernel gets; tile numbers are its own. */
 static void fill_spec(const struct rapt_select_request *request, struct rapt_kernel_choice *choice)
 {
     choice->spec[RAPT_SPEC_WG_SIZE] = choice->workgroup_size;
@@ -121,37 +123,68 @@ struct cpu_family {
     const char *path;
     uint32_t major_min, major_max;
     uint32_t rows_per_lane; /* at head dims up to 128 */
+    uint32_t keys_min;      /* per step */
     uint32_t step_limit;    /* rows per lane * keys per step * (D + Dv), unrolled */
+    uint32_t subgroup_size; /* 0 = any */
 };
 
 static const struct cpu_family cpu_families[] = {
-    {"lp", 26, 9999, 1, 2048},
-    {"lpb", 24, 25, 2, 4096},
-    {"lps", 1, 23, 4, 1024},
+    {"lp", 26, 9999, 1, 1, 2048, 0},
+    {"lpb", 24, 25, 2, 8, 4096, 8},
+    {"lps", 1, 23, 4, 1, 1024, 0},
 };
+#define N_CPU_FAMILIES (sizeof cpu_families / sizeof cpu_families[0])
 
-static int is_cpu_driver(const rapt_caps *caps)
+/* The family a row belongs to, NULL for portable ones. */
+static const struct cpu_family *family_of(int kernel)
 {
-    return (caps->features & RAPT_FEATURE_CPU_ROWS) != 0;
+    for (size_t i = 0; i < N_CPU_FAMILIES; i++) {
+        char end[16];
+        snprintf(end, sizeof end, "_%s", cpu_families[i].path);
+        if (name_ends(kernel, end))
+            return &cpu_families[i];
+    }
+    return NULL;
+}
+
+/* Rows per lane and keys per step, by the knobs where they are given; 0 if those are impossible. */
+static int cpu_tile(const struct cpu_family *family, const rapt_caps *caps,
+                    const struct rapt_select_request *request, uint32_t *out_rows,
+                    uint32_t *out_keys)
+{
+    uint32_t dims = request->head_dim + request->head_dim_v, lanes = caps->subgroup_size;
+    uint32_t rows = family->rows_per_lane, keys = 8;
+    while (rows > 1 && rows * dims > family->rows_per_lane * 256)
+        rows /= 2;
+    if (request->block_q) {
+        rows = request->block_q / lanes;
+        if (request->block_q % lanes != 0 || (rows != 1 && rows != 2 && rows != 4))
+            return 0;
+    }
+    while (keys > family->keys_min && keys * rows * dims > family->step_limit)
+        keys /= 2;
+    if (request->block_kv) {
+        keys = request->block_kv;
+        if (keys > 8 || (keys & (keys - 1)) != 0 || keys < family->keys_min)
+            return 0;
+    }
+    *out_rows = rows;
+    *out_keys = keys;
+    return request->pages_per_block == 0;
 }
 
 static void choose_cpu_prefill(const struct cpu_family *family, const rapt_caps *caps,
                                const struct rapt_select_request *request,
                                struct rapt_kernel_choice *choice)
 {
-    uint32_t dims = request->head_dim + request->head_dim_v;
-    uint32_t per_lane = family->rows_per_lane;
-    while (per_lane > 1 && per_lane * dims > family->rows_per_lane * 256)
-        per_lane /= 2;
-    uint32_t keys = 8;
-    while (keys > 1 && keys * per_lane * dims > family->step_limit)
-        keys /= 2;
+    uint32_t rows = 1, keys = 8;
+    cpu_tile(family, caps, request, &rows, &keys);
     choice->workgroup_size = caps->subgroup_size;
-    choice->rows = caps->subgroup_size * per_lane;
+    choice->rows = caps->subgroup_size * rows;
     choice->block_kv = 8;
     choice->spec[RAPT_SPEC_SUBGROUP] = caps->subgroup_size;
     choice->spec[RAPT_SPEC_TILE_A] = keys;
-    choice->spec[RAPT_SPEC_TILE_B] = per_lane;
+    choice->spec[RAPT_SPEC_TILE_B] = rows;
 }
 
 static void choose_cpu_decode(const rapt_caps *caps, const struct rapt_select_request *request,
@@ -169,27 +202,39 @@ static void choose_cpu_decode(const rapt_caps *caps, const struct rapt_select_re
     choice->spec[RAPT_SPEC_TILE_B] = rows;
 }
 
+/* Why a family cannot be used here; NULL if it can. */
+static const char *family_reason(const struct cpu_family *family, const rapt_caps *caps,
+                                 const struct rapt_select_request *request)
+{
+    uint32_t rows, keys;
+    const char *why = row_reason(caps, find_row("prefill", RAPT_TYPE_DEFAULT, family->path));
+    if (!why)
+        why = row_reason(caps, find_row("stage", request->kv_type, family->path));
+    if (!why && family->subgroup_size && family->subgroup_size != caps->subgroup_size)
+        why = "the CPU driver's rows for this version want subgroups of 8";
+    if (!why && !cpu_tile(family, caps, request, &rows, &keys))
+        why = "the CPU driver's own rows have no tile of that block_q and block_kv";
+    return why;
+}
+
 /* Why the CPU driver's rows are not taken; NULL and the family otherwise. */
 static const char *cpu_reason(const rapt_caps *caps, const struct rapt_select_request *request,
                               const struct cpu_family **out_family)
 {
     uint32_t major = caps->driver_major ? caps->driver_major : 26;
-    const char *reason = "no row for this driver version";
-    if (!is_cpu_driver(caps))
-        return "not Mesa's CPU driver";
-    for (size_t i = 0; i < sizeof cpu_families / sizeof cpu_families[0]; i++) {
+    if (!(caps->features & RAPT_FEATURE_CPU_ROWS))
+        return caps->supported & RAPT_FEATURE_CPU_ROWS ? "cpu_rows is disabled"
+                                                       : "this version has no matrix kernels";
+    for (size_t i = 0; i < N_CPU_FAMILIES; i++) {
         const struct cpu_family *family = &cpu_families[i];
-        const char *why = row_reason(caps, find_row("prefill", RAPT_TYPE_DEFAULT, family->path));
-        if (!why)
-            why = row_reason(caps, find_row("stage", request->kv_type, family->path));
-        if (!why && major >= family->major_min && major <= family->major_max) {
+        if (major < family->major_min || major > family->major_max)
+            continue;
+        const char *reason = family_reason(family, caps, request);
+        if (!reason)
             *out_family = family;
-            return NULL;
-        }
-        if (major >= family->major_min && major <= family->major_max)
-            reason = why;
+        return reason;
     }
-    return reason;
+    return "the CPU driver's rows know no such version";
 }
 
 static void stage_choice(const rapt_caps *caps, const struct rapt_select_request *request,
@@ -210,65 +255,22 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
 
 /* -------------------------------------------------------------------------------- portable rows */
 
-static uint32_t shared_limit(const rapt_caps *caps, const struct rapt_select_request *request)
+static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_select_request *request,
+                                   int decode, struct rapt_kernel_choice *choice)
 {
-    uint32_t limit = request->shared_memory_limit;
-    return limit ? min_u32(limit, caps->max_shared_memory) : caps->max_shared_memory;
+    struct rapt_select_request own = *request;
+    if (decode) /* these knobs are for prefill */
+        own.block_q = own.block_kv = own.pages_per_block = 0;
+    rapt_status status = rapt_select_tile(caps, &own, decode, choice);
+    fill_spec(request, choice);
+    return status;
 }
 
-static uint32_t prefill_shared(const struct rapt_select_request *request, uint32_t rows,
-                               uint32_t keys)
-{
-    uint32_t d = max_u32(request->head_dim, request->head_dim_v);
-    return 4 * (rows * request->head_dim + keys * d + rows * keys + 3 * rows);
-}
-
-/* Workgroup size a portable kernel gets: what it likes, within the device's limits. */
-static uint32_t portable_workgroup(const rapt_caps *caps, uint32_t wanted)
+/* Workgroup size of the small kernels: what they like, within the device's limits. */
+static uint32_t small_workgroup(const rapt_caps *caps, uint32_t wanted)
 {
     uint32_t most = min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
     return min_u32(wanted, power_of_two_below(max_u32(most, 1)));
-}
-
-static uint32_t keys_wanted(const struct rapt_select_request *request)
-{
-    return request->pages_per_block ? request->pages_per_block * request->page_size
-                                    : request->block_kv;
-}
-
-static rapt_status choose_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
-                                  struct rapt_kernel_choice *choice)
-{
-    static const uint32_t tiles[][2] = {{64, 32}, {32, 32}, {32, 16}, {16, 16}, {16, 8}, {8, 8}};
-    uint32_t limit = shared_limit(caps, request), keys_asked = keys_wanted(request);
-    uint32_t rows = 0, keys = 0;
-    for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++) {
-        rows = request->block_q ? request->block_q : tiles[i][0];
-        keys = keys_asked ? keys_asked : tiles[i][1];
-        if (prefill_shared(request, rows, keys) > limit)
-            continue;
-        choice->rows = rows;
-        choice->block_kv = keys;
-        choice->shared_bytes = prefill_shared(request, rows, keys);
-        choice->workgroup_size = portable_workgroup(caps, 128);
-        fill_spec(request, choice);
-        return RAPT_OK;
-    }
-    return rapt_fail(request->block_q || keys_asked ? RAPT_ERROR_ARGUMENT : RAPT_ERROR_UNSUPPORTED,
-                     "a tile of %u rows and %u keys takes %u bytes of shared memory: the limit is "
-                     "%u",
-                     rows, keys, prefill_shared(request, rows, keys), limit);
-}
-
-static rapt_status choose_decode(const rapt_caps *caps, const struct rapt_select_request *request,
-                                 struct rapt_kernel_choice *choice)
-{
-    choice->rows = 8;
-    choice->block_kv = 32;
-    choice->workgroup_size = portable_workgroup(caps, 64);
-    choice->shared_bytes = prefill_shared(request, 8, 32);
-    fill_spec(request, choice);
-    return RAPT_OK;
 }
 
 /* One workgroup per merge, per sequence: nothing to tune. */
@@ -276,7 +278,7 @@ static void choose_small(const rapt_caps *caps, const struct rapt_select_request
                          int kernel, struct rapt_kernel_choice *choice)
 {
     choice->kernel = kernel;
-    choice->workgroup_size = portable_workgroup(caps, 64);
+    choice->workgroup_size = small_workgroup(caps, 64);
     choice->rows = 1;
     choice->block_kv = 1;
     fill_spec(request, choice);
@@ -294,45 +296,58 @@ static rapt_status check_request(const rapt_caps *caps, const struct rapt_select
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "shared_memory_limit is %u: %s has %u bytes of shared memory",
                          request->shared_memory_limit, caps->device_name, caps->max_shared_memory);
+    if (request->max_keys_per_item && request->max_keys_per_item < 64)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "max_keys_per_item is %u: expected at least 64",
+                         request->max_keys_per_item);
     return RAPT_OK;
 }
 
-/* The rows of attention itself; `family` is NULL for the portable ones. */
+/* Rows that tests name. With one of the two given, all work goes to it. */
+static rapt_status find_forced(const struct rapt_select_request *request,
+                               struct rapt_selection *out)
+{
+    out->prefill.kernel = request->force_prefill ? request->force_prefill - 1 : -1;
+    out->decode.kernel = request->force_decode ? request->force_decode - 1 : -1;
+    const struct {
+        const char *op;
+        int kernel;
+    } forced[] = {{"prefill", out->prefill.kernel}, {"decode", out->decode.kernel}};
+    for (int i = 0; i < 2; i++) {
+        if (forced[i].kernel < 0)
+            continue;
+        const struct cpu_family *family = family_of(forced[i].kernel);
+        const char *path = family ? family->path : "pt";
+        if (forced[i].kernel != find_row(forced[i].op, request->kv_type, path) &&
+            forced[i].kernel != find_row(forced[i].op, RAPT_TYPE_DEFAULT, path))
+            return rapt_fail(RAPT_ERROR_ARGUMENT, "kernel %s is no %s kernel for %s K/V",
+                             rapt_kernel_name(forced[i].kernel) ? rapt_kernel_name(forced[i].kernel)
+                                                                : "(none)",
+                             forced[i].op, type_word(request->kv_type));
+    }
+    snprintf(out->why, sizeof out->why, "asked for by name");
+    return RAPT_OK;
+}
+
+/* The rows of attention itself. */
 static rapt_status find_attention(const rapt_caps *caps, const struct rapt_select_request *request,
-                                  struct rapt_selection *out, const struct cpu_family **out_family)
+                                  struct rapt_selection *out)
 {
     const struct cpu_family *family = NULL;
-    const char *why = cpu_reason(caps, request, &family);
     if (request->force_prefill || request->force_decode)
-        family = NULL;
+        return find_forced(request, out);
+    const char *why = cpu_reason(caps, request, &family);
     out->prefill.kernel = find_row("prefill", request->kv_type, "pt");
     out->decode.kernel = find_row("decode", request->kv_type, "pt");
-    if (request->force_prefill) {
-        out->prefill.kernel = request->force_prefill - 1;
-        for (size_t i = 0; i < sizeof cpu_families / sizeof cpu_families[0]; i++) {
-            char end[16];
-            snprintf(end, sizeof end, "_%s", cpu_families[i].path);
-            if (name_ends(out->prefill.kernel, end))
-                family = &cpu_families[i];
-        }
-    } else if (family) {
+    if (family) {
         out->prefill.kernel = find_row("prefill", RAPT_TYPE_DEFAULT, family->path);
         int decode = find_row("decode", request->kv_type, family->path);
-        if (!row_reason(caps, decode))
-            out->decode.kernel = decode;
-    }
-    if (request->force_decode)
-        out->decode.kernel = request->force_decode - 1;
-    out->cpu = family != NULL;
-    if (family)
+        out->decode.kernel = row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
         snprintf(out->why, sizeof out->why, "the CPU driver's own rows for Mesa %u.%u",
                  caps->driver_major, caps->driver_minor);
-    else
-        snprintf(out->why, sizeof out->why, "portable rows: %s%s",
-                 is_cpu_driver(caps) ? why : "this version has no matrix kernels",
-                 caps->features & RAPT_FEATURE_COOPMAT ? ", though the device has matrix units"
-                                                       : "");
-    *out_family = family;
+        return RAPT_OK;
+    }
+    snprintf(out->why, sizeof out->why, "portable rows: %s%s", why,
+             caps->features & RAPT_FEATURE_COOPMAT ? ", though the device has matrix units" : "");
     return RAPT_OK;
 }
 
@@ -360,19 +375,16 @@ static uint32_t target_items(const rapt_caps *caps)
     }
 }
 
-rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request *request,
-                        struct rapt_selection *out_selection)
+static rapt_status choose_attention(const rapt_caps *caps,
+                                    const struct rapt_select_request *request,
+                                    struct rapt_selection *out)
 {
-    struct rapt_selection *out = out_selection;
-    const struct cpu_family *family = NULL;
-    memset(out, 0, sizeof *out);
-    out->stage.kernel = out->merge.kernel = out->reduce.kernel = -1;
-    rapt_status status = check_request(caps, request);
-    if (status == RAPT_OK)
-        status = find_attention(caps, request, out, &family);
-    if (status == RAPT_OK)
+    rapt_status status = RAPT_OK;
+    const struct cpu_family *family = family_of(out->prefill.kernel);
+    out->cpu = family != NULL || family_of(out->decode.kernel) != NULL;
+    if (out->prefill.kernel >= 0)
         status = check_row(caps, "prefill", out->prefill.kernel);
-    if (status == RAPT_OK)
+    if (status == RAPT_OK && out->decode.kernel >= 0)
         status = check_row(caps, "decode", out->decode.kernel);
     if (status != RAPT_OK)
         return status;
@@ -381,30 +393,43 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
         fill_spec(request, &out->prefill);
         stage_choice(caps, request, out, family);
         status = check_row(caps, "stage", out->stage.kernel);
-    } else {
-        status = choose_prefill(caps, request, &out->prefill);
+    } else if (out->prefill.kernel >= 0) {
+        status = choose_portable(caps, request, 0, &out->prefill);
     }
-    if (status == RAPT_OK && name_ends(out->decode.kernel, "_pt")) {
-        status = choose_decode(caps, request, &out->decode);
-    } else if (status == RAPT_OK) {
-        choose_cpu_decode(caps, request, &out->decode);
-        fill_spec(request, &out->decode);
-    }
+    if (status != RAPT_OK || out->decode.kernel < 0)
+        return status;
+    if (!family_of(out->decode.kernel))
+        return choose_portable(caps, request, 1, &out->decode);
+    choose_cpu_decode(caps, request, &out->decode);
+    fill_spec(request, &out->decode);
+    return RAPT_OK;
+}
+
+rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request *request,
+                        struct rapt_selection *out_selection)
+{
+    struct rapt_selection *out = out_selection;
+    memset(out, 0, sizeof *out);
+    out->stage.kernel = -1;
+    rapt_status status = check_request(caps, request);
+    if (status == RAPT_OK)
+        status = find_attention(caps, request, out);
+    if (status == RAPT_OK)
+        status = choose_attention(caps, request, out);
     choose_small(caps, request, rapt_kernel_find("merge_pt"), &out->merge);
     choose_small(caps, request, rapt_kernel_find("logit_reduce_pt"), &out->reduce);
     if (status == RAPT_OK)
         status = check_row(caps, "merge", out->merge.kernel);
+    if (status == RAPT_OK)
+        status = check_row(caps, "reduction", out->reduce.kernel);
     if (status != RAPT_OK)
         return status;
-    out->decode_rows = out->cpu ? max_u32(4, 2 * out->decode.rows) : out->decode.rows;
+    int cpu_decode = family_of(out->decode.kernel) != NULL;
+    out->decode_rows = cpu_decode ? max_u32(4, 2 * out->decode.rows) : out->decode.rows;
     out->target_items = target_items(caps);
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
                              : out->cpu                 ? 1u << 30
                                                         : KEYS_PER_ITEM_GPU;
-    uint32_t least = max_u32(out->prefill.block_kv, out->decode.block_kv);
-    if (out->max_keys_per_item < least)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "max_keys_per_item is %u: a tile holds %u keys",
-                         out->max_keys_per_item, least);
     return RAPT_OK;
 }
 

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "select_tiles.h"
+
+#include "error.h"
+#include "tiles.h"
+
+/* A lane's share of output, scores, one step of Q and K and what is on its way, in registers.
+ * Beyond this compilers spill or few workgroups run at once. */
+#define MAX_LANE_REGISTERS 144u
+
+struct tile {
+    uint32_t workgroup, tx, rows, keys, slice, v_keys, whole_q;
+};
+
+/* The best that fits is taken: large tiles read K and V less often. */
+static const struct tile prefill_tiles[] = {
+    {256, 16, 64, 64, 32, 16, 0}, {256, 16, 64, 32, 32, 16, 0}, {256, 32, 32, 64, 32, 8, 0},
+    {256, 32, 16, 64, 32, 8, 0},  {128, 16, 32, 32, 16, 8, 0},  {64, 8, 32, 32, 16, 8, 0},
+    {256, 32, 16, 32, 8, 4, 0},   {128, 32, 8, 32, 8, 4, 0},    {64, 16, 8, 16, 8, 4, 0},
+    {64, 32, 2, 32, 8, 4, 0},
+};
+
+/* Rows are those of the request's group: see decode_rows(). */
+static const struct tile decode_tiles[] = {
+    {128, 32, 0, 64, 32, 16, 1}, {128, 32, 0, 64, 32, 8, 1}, {128, 32, 0, 32, 16, 8, 1},
+    {128, 32, 0, 32, 8, 4, 0},   {64, 32, 0, 32, 8, 4, 0},   {32, 16, 0, 16, 8, 4, 0},
+};
+
+/* Where lanes are loops and shared memory is memory, small tiles compile and run faster. */
+static const struct tile cpu_tile = {32, 8, 16, 32, 16, 8, 0};
+
+static uint32_t gcd_power(uint32_t power, uint32_t x)
+{
+    while (x % power != 0)
+        power /= 2;
+    return power;
+}
+
+/* Heads of a group side by side and, in small groups, a few tokens of a speculative step. */
+static uint32_t decode_rows(const struct rapt_select_request *request)
+{
+    uint32_t group = request->n_q_heads / request->n_kv_heads, rows = 4;
+    while (rows < group && rows < 16)
+        rows *= 2;
+    return rows;
+}
+
+static uint32_t lane_registers(const struct tile *tile, const struct rapt_select_request *request)
+{
+    uint32_t rows = tile->rows / (tile->workgroup / tile->tx), keys = tile->keys / tile->tx;
+    uint32_t k_words = tile->keys * tile->slice / tile->workgroup;
+    uint32_t v_words = tile->v_keys * request->head_dim_v / tile->workgroup;
+    if (request->kv_type != RAPT_TYPE_F32) {
+        k_words /= 2;
+        v_words /= 2;
+    }
+    return 2 * rows * rapt_tile_lane_dims(request->head_dim_v, tile->tx) + rows * keys + 8 * rows +
+           (k_words > v_words ? k_words : v_words);
+}
+
+/* The tile with the caller's rows and keys: fewer lanes where they do not divide. */
+static struct tile apply_knobs(struct tile tile, const struct rapt_select_request *request,
+                               int decode)
+{
+    uint32_t keys = request->pages_per_block ? request->pages_per_block * request->page_size
+                                             : request->block_kv;
+    uint32_t ty = tile.workgroup / tile.tx;
+    if (decode)
+        tile.rows = decode_rows(request);
+    else if (request->block_q)
+        tile.rows = request->block_q;
+    if (keys)
+        tile.keys = keys;
+    tile.tx = gcd_power(tile.tx, tile.keys);
+    tile.v_keys = gcd_power(tile.v_keys, tile.keys);
+    ty = gcd_power(ty, tile.rows);
+    tile.workgroup = tile.tx * ty;
+    return tile;
+}
+
+static void fill_choice(const struct tile *tile, const struct rapt_select_request *request,
+                        struct rapt_kernel_choice *choice)
+{
+    choice->workgroup_size = tile->workgroup;
+    choice->rows = tile->rows;
+    choice->block_kv = tile->keys;
+    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
+    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
+    choice->spec[RAPT_SPEC_BLOCK_Q] = tile->rows;
+    choice->spec[RAPT_SPEC_BLOCK_KV] = tile->keys;
+    choice->spec[RAPT_SPEC_TILE_A] = tile->slice;
+    choice->spec[RAPT_SPEC_TILE_B] = tile->tx;
+    choice->spec[RAPT_SPEC_TILE_C] = tile->v_keys;
+    choice->spec[RAPT_SPEC_TILE_D] = tile->whole_q;
+    choice->shared_bytes = rapt_tile_shared_bytes(choice->spec);
+}
+
+rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
+                             int decode, struct rapt_kernel_choice *choice)
+{
+    const struct tile *tiles = decode ? decode_tiles : prefill_tiles;
+    size_t n_tiles = decode ? sizeof decode_tiles / sizeof *decode_tiles
+                            : sizeof prefill_tiles / sizeof *prefill_tiles;
+    uint32_t limit = caps->max_shared_memory, least = UINT32_MAX;
+    uint32_t lanes = caps->max_workgroup_invocations < caps->max_workgroup_size[0]
+                         ? caps->max_workgroup_invocations
+                         : caps->max_workgroup_size[0];
+    uint32_t keys = request->pages_per_block ? request->pages_per_block * request->page_size
+                                             : request->block_kv;
+    int asked = keys || (request->block_q && !decode) || request->shared_memory_limit;
+    if (request->shared_memory_limit && request->shared_memory_limit < limit)
+        limit = request->shared_memory_limit;
+    if (keys % 4 != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "a tile of %u keys: expected a multiple of 4", keys);
+    /* First within the registers, then whatever the device can hold at all. */
+    for (int any = 0; any < 2; any++)
+        for (size_t i = 0; i < n_tiles + 1; i++) {
+            int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+            if (i == 0 && !cpu)
+                continue;
+            struct tile tile = apply_knobs(i == 0 ? cpu_tile : tiles[i - 1], request, decode);
+            fill_choice(&tile, request, choice);
+            if (tile.workgroup > lanes)
+                continue;
+            least = choice->shared_bytes < least ? choice->shared_bytes : least;
+            if (choice->shared_bytes <= limit &&
+                (any || i == 0 || lane_registers(&tile, request) <= MAX_LANE_REGISTERS))
+                return RAPT_OK;
+        }
+    return rapt_fail(asked ? RAPT_ERROR_ARGUMENT : RAPT_ERROR_UNSUPPORTED,
+                     "a tile of %u rows and %u keys takes at least %u bytes of shared memory: the "
+                     "limit is %u",
+                     choice->rows, choice->block_kv, least, limit);
+}
