@@ -39,6 +39,7 @@ def main():
     declared = set()
     for header in pathlib.Path(args.headers).glob("*.h"):
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
+        text = re.sub(r"^#.*$", "", text, flags=re.M)
         declared |= set(re.findall(r"RAPT_API\s[^;(]*?\b(\w+)\s*\(", text))
     compare("include/rapt", declared, listed, errors)
 
