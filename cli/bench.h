@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_BENCH_H
+#define CLI_BENCH_H
+
+/* `rapt bench`: rows of shapes, what was measured for each, ceilings of the device, goals. */
+
+#include "case.h"
+
+#include <stdio.h>
+
+enum bench_suite { BENCH_QUICK, BENCH_PAPER, BENCH_FULL, BENCH_N_SUITES };
+
+enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_MIXED, BENCH_HOST };
+
+struct bench_spec {
+    char name[96];
+    enum bench_kind kind;
+    struct case_spec shape;
+    int three_pass;
+    uint32_t length; /* of the paper suite's series, else 0 */
+};
+
+struct bench_times { /* seconds */
+    double median, p25, p75, min, max;
+    uint32_t n;
+};
+
+struct bench_row {
+    struct bench_spec spec;
+    struct bench_times times;        /* of BENCH_HOST rows: prepare */
+    struct bench_times record_times; /* of BENCH_HOST rows */
+    double first_seconds; /* host: from nothing to the first result, pipelines included */
+    rapt_cost cost;
+    uint64_t tokens, peak_bytes;
+    double e, bound_e; /* against the reference, on sampled rows */
+    int ok;
+    char kernels[160], why[256];
+    char skipped[256]; /* why the row was not measured; "" = it was */
+};
+
+#define BENCH_MAX_ROWS 96
+#define BENCH_MAX_GOALS 24
+
+enum bench_verdict { BENCH_UNMET, BENCH_MET, BENCH_NOT_MEASURED };
+
+struct bench_goal {
+    const char *id;
+    char what[160];
+    const char *unit; /* of target and got */
+    double target, got;
+    int at_most; /* else at least */
+    enum bench_verdict verdict;
+    char reason[200];
+};
+
+struct bench {
+    rapt_easy *easy;
+    const rapt_caps *caps;
+    enum bench_suite suite;
+    const char *filter;
+    uint32_t n_repeats; /* 0 = by time */
+    rapt_ceilings ceilings;
+    struct bench_row rows[BENCH_MAX_ROWS];
+    uint32_t n_rows;
+    struct bench_goal goals[BENCH_MAX_GOALS];
+    uint32_t n_goals;
+    double memory_exponent[2]; /* flash, three-pass; 0 = not fitted */
+};
+
+const char *bench_suite_name(enum bench_suite suite);
+const char *bench_kind_name(enum bench_kind kind);
+
+/* bench_suite.c: the rows of a suite that the filter leaves. */
+void bench_list(struct bench *bench);
+/* bench_filter.c: 0, or an exit code after a line. */
+int bench_filter_check(const char *pattern);
+int bench_filter_matches(const char *pattern, const char *text);
+
+/* bench_run.c: 0 or an exit code after a line; a row the device cannot do is skipped with a reason. */
+int bench_run_row(struct bench *bench, struct bench_row *row);
+struct bench_times bench_times_of(double *seconds, uint32_t n); /* sorts them */
+/* bench_host.c: what prepare and record cost on the host. */
+int bench_run_host(struct bench *bench, struct bench_row *row);
+
+/* bench_goals.c */
+void bench_judge(struct bench *bench);
+double bench_row_flops(const struct bench_row *row); /* per second */
+double bench_row_kv_bytes(const struct bench_row *row);
+
+/* bench_json.c: 0 or an exit code after a line. */
+int bench_write_json(const struct bench *bench, const char *path);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The speeds this project set itself, judged from the rows of a run. A goal that the run cannot judge
+ * (another device, another suite) is not measured and says why. */
+#include "bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+double bench_row_flops(const struct bench_row *row)
+{
+    return row->times.median > 0 ? (double)row->cost.flops / row->times.median : 0;
+}
+
+double bench_row_kv_bytes(const struct bench_row *row)
+{
+    return row->times.median > 0 ? (double)row->cost.kv_bytes / row->times.median : 0;
+}
+
+static const struct bench_row *find_row(const struct bench *bench, const char *name)
+{
+    for (uint32_t i = 0; i < bench->n_rows; i++) {
+        if (strcmp(bench->rows[i].spec.name, name) == 0)
+            return &bench->rows[i];
+    }
+    return NULL;
+}
+
+static struct bench_goal *add(struct bench *bench, const char *id, const char *what,
+                              const char *unit, double target, int at_most)
+{
+    struct bench_goal *goal = &bench->goals[bench->n_goals++];
+    *goal = (struct bench_goal){.id = id,
+                                .unit = unit,
+                                .target = target,
+                                .at_most = at_most,
+                                .verdict = BENCH_NOT_MEASURED};
+    snprintf(goal->what, sizeof goal->what, "%s", what);
+    return goal;
+}
+
+static void judge(struct bench_goal *goal, double got)
+{
+    goal->got = got;
+    int met = goal->at_most ? got <= goal->target : got >= goal->target;
+    goal->verdict = met ? BENCH_MET : BENCH_UNMET;
+    goal->reason[0] = 0;
+}
+
+static void excuse(struct bench_goal *goal, const char *reason)
+{
+    snprintf(goal->reason, sizeof goal->reason, "%s", reason);
+}
+
+/* The row a goal speaks of, or NULL after an excuse. */
+static const struct bench_row *row_of(const struct bench *bench, struct bench_goal *goal,
+                                      const char *name)
+{
+    const struct bench_row *row = find_row(bench, name);
+    if (!row)
+        snprintf(goal->reason, sizeof goal->reason, "this run had no row '%s'", name);
+    else if (row->skipped[0])
+        snprintf(goal->reason, sizeof goal->reason, "the row was skipped: %.160s", row->skipped);
+    else if (!row->ok)
+        snprintf(goal->reason, sizeof goal->reason, "the row's result is wrong");
+    return row && !row->skipped[0] && row->ok ? row : NULL;
+}
+
+#define PREFILL_1024 "prefill causal 1024 8q/8kv d128 f16"
+#define PREFILL_4096 "prefill causal 4096 8q/8kv d128 f16"
+#define DECODE_32768 "decode 32768 32q/8kv d128 f16"
+
+/* Mesa's CPU driver, by the major version the goal was set for: the newer ones keep the goals of the
+ * newest, and between them the older goals hold. */
+static int lavapipe_generation(const rapt_caps *caps)
+{
+    if (caps->device_type != VK_PHYSICAL_DEVICE_TYPE_CPU || !strstr(caps->device_name, "llvmpipe"))
+        return 0;
+    return caps->driver_major >= 26 ? 26 : caps->driver_major >= 25 ? 25 : 22;
+}
+
+static int applies(const struct bench *bench, struct bench_goal *goal, int generation)
+{
+    if (lavapipe_generation(bench->caps) == generation)
+        return 1;
+    snprintf(goal->reason, sizeof goal->reason, "set for lavapipe %s; this device is %.80s %.60s",
+             generation == 26 ? "26 and later" : generation == 25 ? "25" : "22 to 24",
+             bench->caps->device_name, bench->caps->driver_info);
+    return 0;
+}
+
+static void flops_goal(struct bench *bench, int generation, const char *id, const char *name,
+                       double target, int of_ceiling)
+{
+    char what[160];
+    snprintf(what, sizeof what, "lavapipe %d, %s", generation, name);
+    struct bench_goal *goal =
+        add(bench, id, what, of_ceiling ? "of the multiply-add ceiling" : "GFLOP/s", target, 0);
+    const struct bench_row *row =
+        applies(bench, goal, generation) ? row_of(bench, goal, name) : NULL;
+    if (!row)
+        return;
+    if (of_ceiling)
+        judge(goal, bench_row_flops(row) / bench->ceilings.flops_per_second);
+    else
+        judge(goal, bench_row_flops(row) * 1e-9);
+}
+
+static void decode_goal(struct bench *bench, int generation, const char *id, double target)
+{
+    char what[160];
+    snprintf(what, sizeof what, "lavapipe %d, %s", generation, DECODE_32768);
+    struct bench_goal *goal = add(bench, id, what, "GB/s of K/V", target, 0);
+    const struct bench_row *row =
+        applies(bench, goal, generation) ? row_of(bench, goal, DECODE_32768) : NULL;
+    if (row)
+        judge(goal, bench_row_kv_bytes(row) * 1e-9);
+}
+
+static void first_use_goal(struct bench *bench)
+{
+    struct bench_goal *goal =
+        add(bench, "lavapipe22-first-use", "lavapipe 22, first use: longest of the rows", "s", 15, 1);
+    if (!applies(bench, goal, 22))
+        return;
+    const char *uncached = getenv("MESA_SHADER_CACHE_DISABLE");
+    if (!uncached || (strcmp(uncached, "1") != 0 && strcmp(uncached, "true") != 0)) {
+        excuse(goal, "the driver's own cache was on: run with MESA_SHADER_CACHE_DISABLE=true");
+        return;
+    }
+    double longest = 0;
+    for (uint32_t i = 0; i < bench->n_rows; i++) {
+        const struct bench_row *row = &bench->rows[i];
+        if (!row->skipped[0] && row->spec.kind != BENCH_HOST && !row->spec.three_pass)
+            longest = fmax(longest, row->first_seconds);
+    }
+    if (longest > 0)
+        judge(goal, longest);
+    else
+        excuse(goal, "no row ran");
+}
+
+/* Least squares of log(bytes) over log(length): the p of bytes ~ length^p. */
+static double exponent(const struct bench *bench, enum bench_kind kind, int three_pass)
+{
+    double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+    for (uint32_t i = 0; i < bench->n_rows; i++) {
+        const struct bench_row *row = &bench->rows[i];
+        if (row->spec.kind != kind || !row->spec.length || row->spec.three_pass != three_pass ||
+            row->skipped[0] || row->peak_bytes == 0)
+            continue;
+        double u = log((double)row->spec.length), v = log((double)row->peak_bytes);
+        n += 1, x += u, y += v, xx += u * u, xy += u * v;
+    }
+    return n >= 3 ? (n * xy - x * y) / (n * xx - x * x) : 0;
+}
+
+static void memory_goals(struct bench *bench)
+{
+    for (int three_pass = 0; three_pass < 2; three_pass++)
+        bench->memory_exponent[three_pass] = exponent(bench, BENCH_PREFILL, three_pass);
+    static const enum bench_kind kinds[] = {BENCH_PREFILL, BENCH_DECODE};
+    static const char *const ids[] = {"memory-exponent-prefill", "memory-exponent-decode"};
+    static const char *const whats[] = {"peak device memory against length, prefill",
+                                        "peak device memory against length, decode"};
+    for (int i = 0; i < 2; i++) {
+        struct bench_goal *goal = add(bench, ids[i], whats[i], "exponent", 1.05, 1);
+        double fitted = exponent(bench, kinds[i], 0);
+        if (fitted > 0)
+            judge(goal, fitted);
+        else
+            excuse(goal, "needs --suite paper or full");
+    }
+}
+
+static void host_goals(struct bench *bench)
+{
+    struct bench_goal *prepare = add(bench, "host-prepare", "prepare for 256 sequences", "us", 100, 1);
+    struct bench_goal *record = add(bench, "host-record", "record", "us", 20, 1);
+    for (uint32_t i = 0; i < bench->n_rows; i++) {
+        const struct bench_row *row = &bench->rows[i];
+        if (row->spec.kind != BENCH_HOST || row->skipped[0])
+            continue;
+        judge(prepare, row->times.median * 1e6);
+        judge(record, row->record_times.median * 1e6);
+        return;
+    }
+    excuse(prepare, "this run had no host row");
+    excuse(record, "this run had no host row");
+}
+
+void bench_judge(struct bench *bench)
+{
+    bench->n_goals = 0;
+    flops_goal(bench, 26, "lavapipe26-prefill-1024", PREFILL_1024, 0.60, 1);
+    flops_goal(bench, 26, "lavapipe26-prefill-4096", PREFILL_4096, 0.60, 1);
+    decode_goal(bench, 26, "lavapipe26-decode-32768", 10);
+    flops_goal(bench, 25, "lavapipe25-prefill-1024", PREFILL_1024, 35, 0);
+    flops_goal(bench, 25, "lavapipe25-prefill-4096", PREFILL_4096, 35, 0);
+    decode_goal(bench, 25, "lavapipe25-decode-32768", 5);
+    flops_goal(bench, 22, "lavapipe22-prefill-1024", PREFILL_1024, 8, 0);
+    flops_goal(bench, 22, "lavapipe22-prefill-4096", PREFILL_4096, 8, 0);
+    first_use_goal(bench);
+    host_goals(bench);
+    memory_goals(bench);
+}

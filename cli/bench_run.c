@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench.h"
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_REPEATS 5
+#define MAX_REPEATS 200
+#define ROW_SECONDS 1.5 /* of repeats, when their number is not given */
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+struct bench_times bench_times_of(double *seconds, uint32_t n)
+{
+    qsort(seconds, n, sizeof *seconds, ascending);
+    double middle = n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
+    return (struct bench_times){.median = middle,
+                                .p25 = seconds[(n - 1) / 4],
+                                .p75 = seconds[n - 1 - (n - 1) / 4],
+                                .min = seconds[0],
+                                .max = seconds[n - 1],
+                                .n = n};
+}
+
+static rapt_status repeat(const struct bench *bench, rapt_easy_job *job, struct bench_row *row)
+{
+    double seconds[MAX_REPEATS], sum = 0;
+    uint32_t n = 0, most = bench->n_repeats ? bench->n_repeats : MAX_REPEATS;
+    rapt_status status = RAPT_OK;
+    while (n < most && status == RAPT_OK) {
+        status = rapt_easy_job_run(job, &seconds[n]);
+        sum += status == RAPT_OK ? seconds[n++] : 0;
+        if (!bench->n_repeats && n >= MIN_REPEATS && sum > ROW_SECONDS)
+            break;
+    }
+    if (status == RAPT_OK)
+        row->times = bench_times_of(seconds, n);
+    return status;
+}
+
+static void describe(rapt_easy_job *job, struct bench_row *row)
+{
+    rapt_easy_job_info info = {.struct_size = sizeof info};
+    rapt_easy_job_get_info(job, &info);
+    row->cost = info.cost;
+    const char *names[] = {info.plan.prefill_kernel, info.plan.decode_kernel,
+                           info.plan.stage_kernel, info.plan.merge_kernel};
+    /* Only those this step runs. */
+    int used[] = {info.step.n_prefill_items > 0, info.step.n_decode_items > 0,
+                  info.step.n_prefill_items > 0, info.step.n_merges > 0};
+    for (int i = 0; i < 4; i++) {
+        size_t length = strlen(row->kernels);
+        if (names[i] && used[i])
+            snprintf(row->kernels + length, sizeof row->kernels - length, "%s%s",
+                     length ? " " : "", names[i]);
+    }
+    if (row->spec.three_pass)
+        snprintf(row->kernels, sizeof row->kernels,
+                 "three_pass_scores three_pass_softmax three_pass_values");
+    if (info.plan.why)
+        snprintf(row->why, sizeof row->why, "%s", info.plan.why);
+}
+
+static rapt_status check(const struct case_data *data, struct bench_row *row)
+{
+    rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 4};
+    uint64_t n_rows = row->tokens * data->problem.n_q_heads;
+    if (n_rows > data->spec->check_rows) {
+        params.row_step = (n_rows / data->spec->check_rows) | 1;
+        params.row_first = params.row_step / 2;
+    }
+    rapt_error error = {.struct_size = sizeof error};
+    rapt_status status = rapt_reference_check(&data->problem, &params, &data->result,
+                                              RAPT_BOUND_PORTABLE, &error);
+    row->e = error.e;
+    row->bound_e = error.bound_e;
+    row->ok = status == RAPT_OK && error.ok;
+    return status;
+}
+
+static rapt_status measure(struct bench *bench, struct case_data *data, struct bench_row *row)
+{
+    rapt_easy_job *job = NULL;
+    rapt_easy_options options = data->options;
+    options.three_pass = row->spec.three_pass;
+    rapt_easy_peak_bytes(bench->easy, 1);
+    double start = cli_seconds();
+    rapt_status status =
+        rapt_easy_job_create(bench->easy, &data->problem, &options, &data->result, &job);
+    if (status == RAPT_OK)
+        status = rapt_easy_job_run(job, NULL);
+    row->first_seconds = cli_seconds() - start;
+    if (status == RAPT_OK)
+        status = rapt_easy_job_run(job, NULL); /* warm */
+    if (status == RAPT_OK)
+        status = repeat(bench, job, row);
+    if (status == RAPT_OK)
+        status = rapt_easy_job_read(job, &data->result);
+    row->peak_bytes = rapt_easy_peak_bytes(bench->easy, 0);
+    if (status == RAPT_OK)
+        describe(job, row);
+    rapt_easy_job_destroy(&job);
+    return status == RAPT_OK ? check(data, row) : status;
+}
+
+int bench_run_row(struct bench *bench, struct bench_row *row)
+{
+    if (row->spec.kind == BENCH_HOST)
+        return bench_run_host(bench, row);
+    struct case_data data;
+    int code = case_make(&row->spec.shape, 7, &data);
+    for (uint32_t b = 0; b < row->spec.shape.n_seqs; b++)
+        row->tokens += (uint64_t)row->spec.shape.q_len[b];
+    if (code == 0) {
+        rapt_status status = measure(bench, &data, row);
+        rapt_status_group_id group = rapt_status_group(status);
+        if (group == RAPT_STATUS_GROUP_CAPABILITY || status == RAPT_ERROR_DEVICE_MEMORY)
+            snprintf(row->skipped, sizeof row->skipped, "%s", rapt_last_error());
+        else if (status != RAPT_OK)
+            code = cli_fail_status(status, row->spec.name);
+    }
+    case_finish(&data);
+    return code;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench.h"
+
+#include <string.h>
+
+const char *bench_suite_name(enum bench_suite suite)
+{
+    static const char *const names[] = {"quick", "paper", "full"};
+    return names[suite];
+}
+
+const char *bench_kind_name(enum bench_kind kind)
+{
+    static const char *const names[] = {"prefill", "decode", "mixed", "host"};
+    return names[kind];
+}
+
+/* Adds the row unless the filter leaves it out. */
+static void add(struct bench *bench, const struct bench_spec *spec)
+{
+    if (bench->n_rows == BENCH_MAX_ROWS)
+        return;
+    if (bench->filter && !bench_filter_matches(bench->filter, spec->name))
+        return;
+    for (uint32_t i = 0; i < bench->n_rows; i++) {
+        if (strcmp(bench->rows[i].spec.name, spec->name) == 0)
+            return; /* suites overlap */
+    }
+    struct bench_row *row = &bench->rows[bench->n_rows++];
+    memset(row, 0, sizeof *row);
+    row->spec = *spec;
+    row->spec.shape.name = row->spec.name;
+}
+
+/* One sequence; the name says everything that is not usual. */
+static struct bench_spec one(enum bench_kind kind, int32_t q_len, int32_t kv_len, uint32_t n_q_heads,
+                             uint32_t n_kv_heads, uint32_t head_dim, rapt_type type)
+{
+    struct bench_spec spec = {.kind = kind};
+    spec.shape = (struct case_spec){.n_q_heads = n_q_heads,
+                                    .n_kv_heads = n_kv_heads,
+                                    .head_dim = head_dim,
+                                    .q_type = type,
+                                    .kv_type = type,
+                                    .n_seqs = 1,
+                                    .q_len = {q_len},
+                                    .kv_len = {kv_len},
+                                    .mask = "causal",
+                                    .check_rows = 256};
+    snprintf(spec.name, sizeof spec.name, "%s %s%d %uq/%ukv d%u %s", bench_kind_name(kind),
+             kind == BENCH_PREFILL ? "causal " : "", (int)kv_len, (unsigned)n_q_heads,
+             (unsigned)n_kv_heads, (unsigned)head_dim, rapt_type_name(type));
+    return spec;
+}
+
+static void name_more(struct bench_spec *spec, const char *more)
+{
+    size_t used = strlen(spec->name);
+    snprintf(spec->name + used, sizeof spec->name - used, " %s", more);
+}
+
+static void add_batches(struct bench *bench)
+{
+    /* Prefill chunks beside decoding sequences over pages, as a server's step has them. */
+    struct bench_spec mixed = {.kind = BENCH_MIXED, .name = "mixed 2x256+6x1 of 8 32q/8kv d128 f16 paged"};
+    mixed.shape = (struct case_spec){.n_q_heads = 32,
+                                     .n_kv_heads = 8,
+                                     .head_dim = 128,
+                                     .q_type = RAPT_TYPE_F16,
+                                     .kv_type = RAPT_TYPE_F16,
+                                     .page_size = 16,
+                                     .n_seqs = 8,
+                                     .q_len = {256, 1, 1, 256, 1, 1, 1, 1},
+                                     .kv_len = {256, 1777, 640, 1024, 33, 2048, 1200, 911},
+                                     .mask = "causal",
+                                     .check_rows = 256};
+    add(bench, &mixed);
+    struct bench_spec host = {.kind = BENCH_HOST, .name = "host 256 sequences 32q/8kv d128 f16 paged"};
+    add(bench, &host);
+}
+
+static void add_quick(struct bench *bench)
+{
+    struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
+    add(bench, &spec);
+    spec = one(BENCH_PREFILL, 4096, 4096, 8, 8, 128, RAPT_TYPE_F16);
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 1, 4096, 32, 8, 128, RAPT_TYPE_F16);
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 1, 32768, 32, 8, 128, RAPT_TYPE_F16);
+    add(bench, &spec);
+    add_batches(bench);
+}
+
+/* Lengths x prefill and decode x the library's kernels and the three-pass baseline. */
+static void add_paper(struct bench *bench)
+{
+    static const enum bench_kind kinds[] = {BENCH_PREFILL, BENCH_DECODE};
+    for (int kind = 0; kind < 2; kind++) {
+        for (int32_t n = 512; n <= 4096; n *= 2) {
+            for (int three_pass = 0; three_pass < 2; three_pass++) {
+                int prefill = kinds[kind] == BENCH_PREFILL;
+                struct bench_spec spec =
+                    one(kinds[kind], prefill ? n : 1, n, prefill ? 8 : 32, 8, 128, RAPT_TYPE_F16);
+                spec.three_pass = three_pass;
+                spec.length = (uint32_t)n;
+                name_more(&spec, three_pass ? "three-pass" : "flash");
+                add(bench, &spec);
+            }
+        }
+    }
+}
+
+static void add_prefill_variants(struct bench *bench)
+{
+    struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
+    spec.shape.mask = NULL;
+    snprintf(spec.name, sizeof spec.name, "prefill full 1024 8q/8kv d128 f16");
+    add(bench, &spec);
+    static const rapt_type types[] = {RAPT_TYPE_F32, RAPT_TYPE_BF16};
+    for (int i = 0; i < 2; i++) {
+        spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, types[i]);
+        add(bench, &spec);
+    }
+    static const uint32_t dims[] = {64, 80, 96, 192, 256};
+    for (int i = 0; i < 5; i++) {
+        spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, dims[i], RAPT_TYPE_F16);
+        add(bench, &spec);
+    }
+    spec = one(BENCH_PREFILL, 1024, 1024, 32, 8, 128, RAPT_TYPE_F16);
+    add(bench, &spec);
+    spec = one(BENCH_PREFILL, 1024, 1024, 32, 8, 128, RAPT_TYPE_F16);
+    spec.shape.page_size = 16;
+    name_more(&spec, "paged");
+    add(bench, &spec);
+    spec = one(BENCH_PREFILL, 4096, 4096, 8, 8, 128, RAPT_TYPE_F16);
+    spec.shape.mask = "causal & window(1023, 0)";
+    spec.shape.softcap = 50;
+    name_more(&spec, "window 1024 softcap");
+    add(bench, &spec);
+    spec = one(BENCH_PREFILL, 2048, 2048, 64, 8, 64, RAPT_TYPE_F16);
+    spec.shape.mask = "causal & window(127, 0)";
+    spec.shape.flags = CASE_SINKS;
+    name_more(&spec, "window 128 sinks");
+    add(bench, &spec);
+}
+
+static void add_decode_variants(struct bench *bench)
+{
+    static const rapt_type types[] = {RAPT_TYPE_F32, RAPT_TYPE_BF16};
+    struct bench_spec spec;
+    for (int i = 0; i < 2; i++) {
+        spec = one(BENCH_DECODE, 1, 4096, 32, 8, 128, types[i]);
+        add(bench, &spec);
+    }
+    spec = one(BENCH_DECODE, 1, 4096, 32, 8, 128, RAPT_TYPE_F16);
+    spec.shape.page_size = 16;
+    name_more(&spec, "paged");
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 1, 4096, 32, 32, 128, RAPT_TYPE_F16);
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 1, 4096, 32, 8, 64, RAPT_TYPE_F16);
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 1, 4096, 16, 1, 576, RAPT_TYPE_F16);
+    spec.shape.head_dim_v = 512;
+    name_more(&spec, "dv512");
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 8, 4096, 32, 8, 128, RAPT_TYPE_F16);
+    name_more(&spec, "8 rows");
+    add(bench, &spec);
+    spec = one(BENCH_DECODE, 1, 2048, 32, 8, 128, RAPT_TYPE_F16);
+    spec.shape.n_seqs = 8;
+    for (int b = 0; b < 8; b++) {
+        spec.shape.q_len[b] = 1;
+        spec.shape.kv_len[b] = 2048;
+    }
+    name_more(&spec, "8 sequences");
+    add(bench, &spec);
+}
+
+void bench_list(struct bench *bench)
+{
+    bench->n_rows = 0;
+    if (bench->suite != BENCH_PAPER)
+        add_quick(bench);
+    if (bench->suite != BENCH_QUICK)
+        add_paper(bench);
+    if (bench->suite == BENCH_FULL) {
+        add_prefill_variants(bench);
+        add_decode_variants(bench);
+    }
+}
