@@ -171,6 +171,14 @@ static void fill_bindings(struct recording *rec)
     if (p->flags & RAPT_PLAN_BIAS)
         push->bias_base =
             bind(rec, &r->bias, needs->bias * bias_bytes, bias_bytes, &b.buffers[RAPT_BIND_BIAS]);
+    /* What is only read and not there stands in the tables, which no kernel writes: in the workspace
+     * it would look like a hazard to validation. */
+    static const int only_read[] = {RAPT_BIND_Q,     RAPT_BIND_K,      RAPT_BIND_V,
+                                    RAPT_BIND_SINKS, RAPT_BIND_SLOPES, RAPT_BIND_BIAS};
+    for (size_t i = 0; i < sizeof only_read / sizeof only_read[0]; i++) {
+        if (!b.buffers[only_read[i]].buffer)
+            b.buffers[only_read[i]] = b.buffers[RAPT_BIND_STEP];
+    }
     for (int i = 0; i < PLAN_N_PIPELINES; i++)
         rec->bindings[i] = b;
 }
