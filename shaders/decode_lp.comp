@@ -1,26 +1,74 @@
 #version 450
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Split-KV decode on the CPU driver: the packed rows of an item (R = TILE_B of them, the query
- * heads of one KV head) share every load of K and V. Lane = key for both, so every lane keeps a running
- * maximum, sum and output of its own; the loop needs no subgroup operation, and eight cache lines
- * are asked for at a time, which hides memory latency. A step is TILE_A keys per lane. */
+/* Split-KV decode on the CPU driver: the packed rows of an item (R = TILE_B of them, the query heads
+ * of one KV head) share every load of K and V. Lane = word of a row of K or V: eight loads at uniform
+ * addresses, each kept by one lane, are several times faster than a gather. Scores of eight keys are
+ * turned into lane = key; their weights come back by broadcasts from registers. A step is 8 keys.
+ * Needs 8 lanes. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_KHR_shader_subgroup_ballot : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
 #include "lp_kv.glsl"
 
 const uint R = TILE_B;
-const uint BLOCKS = TILE_A;
+const uint PER_WORD = KV_TYPE == RAPT_STORE_F32 ? 1 : 2; /* elements */
+const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD;
+const uint VECTORS_K = (WORDS_K + 7) / 8, VECTORS_V = (WORDS_V + 7) / 8;
+const uint O_SIZE = VECTORS_V * 2;
+const uint FOLD = 2048; /* keys whose sums are kept apart: a long sum of floats drifts */
 
-/* subgroupAdd is a loop over lanes here; hundreds of them take long to compile. */
-float lanes_sum(float x)
+#define LANE gl_SubgroupInvocationID
+
+/* Words [first, first + 8) of a row of n, lane i keeping word first + i. */
+uint load_words(uint64_t row, uint first, uint n)
 {
-    [[unroll]] for (uint step = 1; step < gl_WorkGroupSize.x; step *= 2)
-        x += subgroupShuffleXor(x, step);
+    Words words = Words(row);
+    uint x = words.at[first];
+    [[unroll]] for (uint i = 1; i < 8; i++) {
+        if (first + i < n) {
+            uint word = words.at[first + i]; /* by every lane: a load in a branch would not be uniform */
+            x = LANE == i ? word : x;
+        }
+    }
     return x;
 }
+
+float low_of(uint x)
+{
+    return KV_TYPE == RAPT_STORE_F32   ? uintBitsToFloat(x)
+           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).x
+                                       : uintBitsToFloat(x << 16);
+}
+
+float high_of(uint x)
+{
+    return KV_TYPE == RAPT_STORE_F32   ? 0.0
+           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).y
+                                       : uintBitsToFloat(x & 0xffff0000u);
+}
+
+/* One half of a transpose: lanes with `bit` set go on with b, the others with a. */
+float join(float a, float b, uint bit)
+{
+    bool upper = (LANE & bit) != 0;
+    return (upper ? b : a) + subgroupShuffleXor(upper ? a : b, bit);
+}
+
+float lanes_max(float x)
+{
+    x = max(x, subgroupShuffleXor(x, 1));
+    x = max(x, subgroupShuffleXor(x, 2));
+    return max(x, subgroupShuffleXor(x, 4));
+}
+
+/* x of every lane, before SPIR-V 1.5 by literals only */
+#define LANES(x) \
+    { subgroupBroadcast(x, 0), subgroupBroadcast(x, 1), subgroupBroadcast(x, 2), \
+      subgroupBroadcast(x, 3), subgroupBroadcast(x, 4), subgroupBroadcast(x, 5), \
+      subgroupBroadcast(x, 6), subgroupBroadcast(x, 7) }
 
 void main()
 {
@@ -28,99 +76,123 @@ void main()
     if (index >= push.count)
         return;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
-    float q[R * D], o[R * DV], p[R * BLOCKS];
-    float m[R], top[R], l[R], keep[R];
+    float q[R * VECTORS_K * 2], o[R * O_SIZE], sum[R * O_SIZE];
+    float m[R], top[R], l[R], l_sum[R], p[R];
     lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     float scale = uintBitsToFloat(HEADER(scale));
     [[unroll]] for (uint r = 0; r < R; r++) {
         rows[r] = load_row(item, min(r, item.n_rows - 1));
         LP_INDEX i = q_index(item, rows[r]);
-        [[unroll]] for (uint d = 0; d < D; d++)
-            q[r * D + d] = load_q(i + d) * scale;
-        [[unroll]] for (uint d = 0; d < DV; d++)
-            o[r * DV + d] = 0.0;
+        [[unroll]] for (uint w = 0; w < VECTORS_K; w++)
+            [[unroll]] for (uint e = 0; e < 2; e++) {
+                uint d = (w * 8 + LANE) * PER_WORD + e;
+                bool there = e < PER_WORD && d < D;
+                q[(r * VECTORS_K + w) * 2 + e] = there ? load_q(i + (there ? d : 0)) * scale : 0.0;
+            }
+        [[unroll]] for (uint i = 0; i < O_SIZE; i++)
+            sum[r * O_SIZE + i] = 0.0;
         top[r] = -INFINITY_F;
         m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
-        l[r] = 0.0;
+        l_sum[r] = 0.0;
     }
 
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
+    uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
+    uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
     uint first = item.kv_begin;
     if (first < item.kv_end)
         do {
-            uint64_t k_at[BLOCKS], v_at[BLOCKS];
-            [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                k_at[b] = key_index(kv, min(j, item.kv_end - 1), true);
-                v_at[b] = key_index(kv, min(j, item.kv_end - 1), false);
-                [[unroll]] for (uint r = 0; r < R; r++)
-                    p[r * BLOCKS + b] = 0.0;
-            }
-            [[unroll]] for (uint d = 0; d < D; d += 4)
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    vec4 k = load_k(k_at[b] + d);
-                    [[unroll]] for (uint r = 0; r < R; r++)
-                        [[unroll]] for (uint c = 0; c < 4; c++)
-                            p[r * BLOCKS + b] += q[r * D + d + c] * k[c];
-                }
+            float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                    float s = p[r * BLOCKS + b];
-                    if ((FEATURES & SCORE_FEATURES) != 0)
-                        s = finish_score(s, item, rows[r], j);
-                    bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
-                    p[r * BLOCKS + b] = seen ? s : -INFINITY_F;
-                    top[r] = max(top[r], p[r * BLOCKS + b]);
-                }
-                keep[r] = 1.0;
-                if (!has_const) {
-                    keep[r] = weight(m[r], top[r]);
-                    m[r] = top[r];
-                }
-                l[r] *= keep[r];
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    p[r * BLOCKS + b] = weight(p[r * BLOCKS + b], m[r]);
-                    l[r] += p[r * BLOCKS + b];
-                }
+                m_before[r] = m[r];
+                l[r] = 0.0;
+                [[unroll]] for (uint i = 0; i < O_SIZE; i++)
+                    o[r * O_SIZE + i] = 0.0;
             }
-            [[unroll]] for (uint d = 0; d < DV; d += 4) {
-                [[unroll]] for (uint r = 0; r < R; r++)
-                    [[unroll]] for (uint c = 0; c < 4; c++)
-                        o[r * DV + d + c] *= keep[r];
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    vec4 v = load_v(v_at[b] + d);
+            uint fold_end = min(item.kv_end, first + FOLD);
+            do {
+                float s[R * 8];
+                [[unroll]] for (uint n = 0; n < 8; n++) {
+                    uint j = min(first + n, item.kv_end - 1);
+                    uint64_t row = k_start + key_index(kv, j, true) * (4 / PER_WORD);
                     [[unroll]] for (uint r = 0; r < R; r++)
-                        [[unroll]] for (uint c = 0; c < 4; c++)
-                            o[r * DV + d + c] += p[r * BLOCKS + b] * v[c];
+                        s[r * 8 + n] = 0.0;
+                    [[unroll]] for (uint w = 0; w < VECTORS_K; w++) {
+                        uint x = load_words(row, w * 8, WORDS_K);
+                        float low = low_of(x), high = high_of(x);
+                        [[unroll]] for (uint r = 0; r < R; r++) {
+                            s[r * 8 + n] += q[(r * VECTORS_K + w) * 2] * low;
+                            if (PER_WORD == 2)
+                                s[r * 8 + n] += q[(r * VECTORS_K + w) * 2 + 1] * high;
+                        }
+                    }
                 }
+                uint j = first + LANE;
+                float weights[R * 8];
+                [[unroll]] for (uint r = 0; r < R; r++) {
+                    [[unroll]] for (uint n = 0; n < 8; n += 2)
+                        s[r * 8 + n] = join(s[r * 8 + n], s[r * 8 + n + 1], 1);
+                    [[unroll]] for (uint n = 0; n < 8; n += 4)
+                        s[r * 8 + n] = join(s[r * 8 + n], s[r * 8 + n + 2], 2);
+                    float x = join(s[r * 8], s[r * 8 + 4], 4);
+                    if ((FEATURES & SCORE_FEATURES) != 0)
+                        x = finish_score(x, item, rows[r], j);
+                    bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
+                    x = seen ? x : -INFINITY_F;
+                    top[r] = max(top[r], lanes_max(x));
+                    if (!has_const) {
+                        float keep = weight(m[r], top[r]);
+                        m[r] = top[r];
+                        l[r] *= keep;
+                        [[unroll]] for (uint i = 0; i < O_SIZE; i++)
+                            o[r * O_SIZE + i] *= keep;
+                    }
+                    x = weight(x, m[r]);
+                    l[r] += x;
+                    float all[8] = LANES(x);
+                    [[unroll]] for (uint n = 0; n < 8; n++)
+                        weights[r * 8 + n] = all[n];
+                }
+                uint64_t v_rows[8];
+                [[unroll]] for (uint n = 0; n < 8; n++) {
+                    uint j = min(first + n, item.kv_end - 1);
+                    v_rows[n] = v_start + key_index(kv, j, false) * (4 / PER_WORD);
+                }
+                [[unroll]] for (uint w = 0; w < VECTORS_V; w++)
+                    [[unroll]] for (uint n = 0; n < 8; n++) {
+                        uint x = load_words(v_rows[n], w * 8, WORDS_V);
+                        float low = low_of(x), high = high_of(x);
+                        [[unroll]] for (uint r = 0; r < R; r++) {
+                            o[r * O_SIZE + w * 2] += weights[r * 8 + n] * low;
+                            if (PER_WORD == 2)
+                                o[r * O_SIZE + w * 2 + 1] += weights[r * 8 + n] * high;
+                        }
+                    }
+                first += 8;
+            } while (first < fold_end);
+            [[unroll]] for (uint r = 0; r < R; r++) {
+                float keep = has_const ? 1.0 : weight(m_before[r], m[r]);
+                l_sum[r] = l_sum[r] * keep + l[r];
+                [[unroll]] for (uint i = 0; i < O_SIZE; i++)
+                    sum[r * O_SIZE + i] = sum[r * O_SIZE + i] * keep + o[r * O_SIZE + i];
             }
-            first += BLOCKS * gl_WorkGroupSize.x;
         } while (first < item.kv_end);
 
     [[unroll]] for (uint r = 0; r < R; r++) {
-        float most = subgroupMax(top[r]);
-        float share = has_const ? 1.0 : weight(m[r], most);
-        l[r] = subgroupAdd(l[r] * share);
-        m[r] = has_const ? m[r] : most;
         bool mine = r < item.n_rows;
-        bool writer = mine && gl_LocalInvocationIndex == 0;
-        lp_end end = end_row(item, rows[r], r, writer, m[r], most, l[r]);
-        [[unroll]] for (uint d = 0; d < DV; d += 4) {
-            float x = 0.0;
-            [[unroll]] for (uint c = 0; c < 4; c++) {
-                float all = lanes_sum(o[r * DV + d + c] * share);
-                x = gl_LocalInvocationIndex == c ? all * end.keep : x;
-            }
-            if (mine && gl_LocalInvocationIndex < 4) {
-                uint at = d + gl_LocalInvocationIndex;
+        float all = subgroupAdd(l_sum[r]);
+        lp_end end = end_row(item, rows[r], r, mine && LANE == 0, m[r], top[r], all);
+        [[unroll]] for (uint i = 0; i < VECTORS_V * PER_WORD; i++) {
+            uint w = i / PER_WORD, e = i % PER_WORD, d = (w * 8 + LANE) * PER_WORD + e;
+            if (mine && d < DV) {
+                float x = sum[r * O_SIZE + w * 2 + e] * end.keep;
                 if (end.more)
-                    x += WORK(end.partial_o + at) * end.add;
+                    x += WORK(end.partial_o + d) * end.add;
                 if (end.direct)
-                    store_out(end.out_index + at, x);
+                    store_out(end.out_index + d, x);
                 else
-                    WORK(end.partial_o + at) = x;
+                    WORK(end.partial_o + d) = x;
             }
         }
     }
