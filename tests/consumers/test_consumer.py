@@ -67,8 +67,11 @@ def cmake(args, folder):
     need("cmake")
     _, prefix = installed(args, folder)
     build = folder / "build"
+    # Without dpkg-dev, meson installs to lib64 on Debian too, where CMake does not look by itself.
+    where = (f"-Drapt_DIR={prefix / args.libdir}/cmake/rapt" if args.libdir == "lib64"
+             else f"-DCMAKE_PREFIX_PATH={prefix}")
     run(["cmake", "-G", "Ninja", "-S", pathlib.Path(args.source) / "tests/consumers/cmake", "-B", build,
-         f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_C_COMPILER=" + args.compiler[-1]])
+         where, "-DCMAKE_C_COMPILER=" + args.compiler[-1]])
     run(["cmake", "--build", build])
     programs = sorted(build.glob("consumer_*"))
     if not programs:
