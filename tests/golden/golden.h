@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef GOLDEN_GOLDEN_H
+#define GOLDEN_GOLDEN_H
+
+/* Reads a golden vector: a problem and the answer another implementation gave; README.md has the
+ * file format. */
+
+#include <rapt/reference.h>
+
+struct golden {
+    rapt_problem problem; /* points into this struct and `bytes` */
+    const double *o, *lse, *max_logit;
+    uint64_t n_o, n_rows;
+    rapt_mask *mask;
+    void *bytes;
+};
+
+/* Nonzero on success; otherwise a line on stderr says what is wrong with the file. */
+int golden_read(const char *path, struct golden *out_golden);
+void golden_finish(struct golden *golden);
+
+#endif
