@@ -182,22 +182,24 @@ struct validation_chain {
     VkValidationFeaturesEXT features;
     VkValidationFeatureEnableEXT enables[1];
     VkBool32 on;
-    struct rapt_vk_layer_setting settings[1];
+    struct rapt_vk_layer_setting settings[2];
     struct rapt_vk_layer_settings layer_settings;
 };
 
 static const void *fill_validation(struct validation_chain *chain,
                                    const struct instance_offer *offer,
-                                   const struct rapt_validation_sink *sink)
+                                   const struct rapt_validation_sink *sink, int level)
 {
     memset(chain, 0, sizeof *chain);
     const void *next = NULL;
     if (offer->layer_settings) {
         chain->on = VK_TRUE;
-        chain->settings[0] = (struct rapt_vk_layer_setting){
-            VALIDATION_LAYER, "validate_sync", RAPT_VK_LAYER_SETTING_BOOL32, 1, &chain->on};
+        static const char *const names[] = {"validate_sync", "syncval_shader_accesses_heuristic"};
+        for (int i = 0; i < 2; i++)
+            chain->settings[i] = (struct rapt_vk_layer_setting){
+                VALIDATION_LAYER, names[i], RAPT_VK_LAYER_SETTING_BOOL32, 1, &chain->on};
         chain->layer_settings.sType = RAPT_VK_TYPE_LAYER_SETTINGS;
-        chain->layer_settings.n_settings = 1;
+        chain->layer_settings.n_settings = level > 1 ? 2 : 1;
         chain->layer_settings.settings = chain->settings;
         next = &chain->layer_settings;
     } else if (offer->validation_features) {
@@ -277,7 +279,8 @@ static rapt_status create_instance(const rapt_device_params *params,
     };
     VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-        .pNext = instance->validation ? fill_validation(&chain, &offer, sink) : NULL,
+        .pNext =
+            instance->validation ? fill_validation(&chain, &offer, sink, params->validation) : NULL,
         .flags =
             offer.portability_enumeration ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
         .pApplicationInfo = &app,

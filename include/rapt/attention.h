@@ -171,8 +171,10 @@ typedef struct rapt_device_params {
      * name, ignoring case. */
     const char *select;
     int low_priority; /* ask for the lowest global queue priority where the driver offers it */
-    int validation;   /* enable VK_LAYER_KHRONOS_validation with synchronization validation if it is
-                         installed; messages go to the log as errors and are counted */
+    int validation;   /* 1: enable VK_LAYER_KHRONOS_validation with synchronization validation if it
+                         is installed; messages go to the log as errors and are counted. 2: newer
+                         layers also guess from the shaders what a dispatch accesses, and take
+                         dispatches that write different parts of one buffer for a hazard */
 
     /* A blob of rapt_device_pipeline_cache_get, or NULL. A blob of another device or driver, or a
      * damaged one, is ignored with a warning. */
