@@ -12,6 +12,7 @@
 #define MAX_LEN 2048
 #define N_POOL_PAGES 1024 /* shared by the sequences: the host looks at ids only */
 #define N_STEPS 200
+#define N_RECORDS 16 /* per step, timed together: one takes less than the clock's grain */
 
 enum { TABLES, WORKSPACE, Q, K, V, OUT, N_BUFFERS };
 
@@ -110,8 +111,9 @@ static rapt_status step(struct host *host, uint32_t i)
     if (status != RAPT_OK)
         return status;
     start = cli_seconds();
-    status = rapt_plan_record(host->plan, &record);
-    host->record[i] = cli_seconds() - start;
+    for (int n = 0; n < N_RECORDS && status == RAPT_OK; n++)
+        status = rapt_plan_record(host->plan, &record);
+    host->record[i] = (cli_seconds() - start) / N_RECORDS;
     rapt_plan_slot_done(host->plan, 0);
     return status;
 }

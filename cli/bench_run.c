@@ -7,7 +7,8 @@
 
 #define MIN_REPEATS 5
 #define MAX_REPEATS 200
-#define ROW_SECONDS 1.5 /* of repeats, when their number is not given */
+#define ROW_SECONDS 1.5  /* of repeats, when their number is not given */
+#define MOST_SECONDS 8.0 /* after which three repeats must do */
 
 static int ascending(const void *a, const void *b)
 {
@@ -35,7 +36,8 @@ static rapt_status repeat(const struct bench *bench, rapt_easy_job *job, struct 
     while (n < most && status == RAPT_OK) {
         status = rapt_easy_job_run(job, &seconds[n]);
         sum += status == RAPT_OK ? seconds[n++] : 0;
-        if (!bench->n_repeats && n >= MIN_REPEATS && sum > ROW_SECONDS)
+        if (!bench->n_repeats &&
+            ((n >= MIN_REPEATS && sum > ROW_SECONDS) || (n >= 3 && sum > MOST_SECONDS)))
             break;
     }
     if (status == RAPT_OK)

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The easy tier's results against the reference: packed, in pools of every layout, in slices, through
+ * the three-pass baseline. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "easy_case.h"
+#include "skip.h"
+
+static rapt_easy *easy;
+
+static void expect_ok(rapt_status status)
+{
+    if (status != RAPT_OK)
+        fprintf(stderr, "%s\n", rapt_last_error());
+    assert_int_equal(status, RAPT_OK);
+}
+
+static void expect_within_bounds(const struct easy_case *c)
+{
+    rapt_error error = {.struct_size = sizeof error};
+    expect_ok(rapt_reference_check(&c->problem, NULL, &c->result, RAPT_BOUND_PORTABLE, &error));
+    if (!error.ok)
+        fprintf(stderr, "e %g of %g, max %g of %g, %d NaN\n", error.e, error.bound_e,
+                error.max_ratio, error.bound_max, error.n_nan);
+    assert_true(error.ok);
+}
+
+static void run(struct easy_case *c, const rapt_easy_options *options)
+{
+    easy_case_poison(c);
+    expect_ok(rapt_easy_attention(easy, &c->problem, options, &c->result));
+    expect_within_bounds(c);
+}
+
+static void packed(void **state)
+{
+    (void)state;
+    struct easy_case c;
+    assert_true(easy_case_make(1, "causal", &c));
+    run(&c, NULL);
+    /* [B, H, T, D] of one sequence: heads before tokens */
+    c.problem.n_seqs = 1;
+    c.problem.k.layout = c.problem.v.layout =
+        (rapt_layout){.token_stride = CASE_DIM, .head_stride = 9 * CASE_DIM};
+    run(&c, NULL);
+    easy_case_finish(&c);
+}
+
+static void statistics(void **state)
+{
+    (void)state;
+    struct easy_case c;
+    float lse[28 * CASE_Q_HEADS], max_logit[28 * CASE_Q_HEADS], reduced[CASE_SEQS * CASE_Q_HEADS];
+    assert_true(easy_case_make(2, "causal & window(20, 0)", &c));
+    assert_int_equal(c.cu_q[CASE_SEQS], 28);
+    c.result.lse = lse;
+    c.result.max_logit = max_logit;
+    c.result.max_logit_reduced = reduced;
+    run(&c, NULL);
+    for (int b = 0; b < CASE_SEQS; b++) {
+        for (int h = 0; h < CASE_Q_HEADS; h++) {
+            float largest = -INFINITY;
+            for (int t = c.cu_q[b]; t < c.cu_q[b + 1]; t++)
+                largest = fmaxf(largest, max_logit[t * CASE_Q_HEADS + h]);
+            assert_true(reduced[b * CASE_Q_HEADS + h] == largest);
+        }
+    }
+    easy_case_finish(&c);
+}
+
+/* The unused places of every pool hold NaN, so a result within bounds has read none of them. */
+static void pools(void **state)
+{
+    (void)state;
+    enum { H = CASE_KV_HEADS, D = CASE_DIM, P = 8 };
+    static const struct {
+        const char *what;
+        rapt_layout layout;
+        int one_buffer;
+    } layouts[] = {
+        {"NHD by default", {0}, 0},
+        {"HND", {P * H * D, D, P * D, 0}, 0},
+        {"rows padded", {P * H * (D + 8), H * (D + 8), D + 8, 0}, 0},
+        {"pages padded", {P * H * D + 64, H * D, D, 0}, 0},
+        {"[pages, 2, tokens, heads, D]", {2 * P * H * D, H * D, D, 0}, 1},
+        {"[pages, tokens, 2, heads, D]", {2 * P * H * D, 2 * H * D, D, 0}, 1},
+        {"[pages, tokens, K1, V1, K2, V2]", {2 * P * H * D, 2 * H * D, 2 * D, 0}, 1},
+        {"[pages, heads, 2, tokens, D]", {2 * P * H * D, D, 2 * P * D, 0}, 1},
+    };
+    struct easy_case c;
+    assert_true(easy_case_make(3, "causal", &c));
+    c.problem.page_size = P;
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        printf("%s\n", layouts[i].what);
+        rapt_easy_options options = {.struct_size = sizeof options,
+                                     .k_pool = layouts[i].layout,
+                                     .v_pool = layouts[i].layout,
+                                     .kv_one_buffer = layouts[i].one_buffer};
+        c.problem.page_seed = i;
+        run(&c, &options);
+    }
+    c.problem.page_order = RAPT_PAGE_ORDER_LINEAR;
+    run(&c, NULL);
+    /* no room for V in K's buffer */
+    rapt_easy_options options = {.struct_size = sizeof options, .kv_one_buffer = 1};
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, &options, &c.result),
+                     RAPT_ERROR_ARGUMENT);
+    assert_non_null(strstr(rapt_last_error(), "kv_one_buffer"));
+    easy_case_finish(&c);
+}
+
+/* A shuffled pool and a linear one give the same bits; so do slices. */
+static void same_bits(void **state)
+{
+    (void)state;
+    struct easy_case c;
+    assert_true(easy_case_make(4, "causal", &c));
+    c.problem.page_size = 16;
+    run(&c, NULL);
+    float *first = malloc(c.n_out * sizeof *first);
+    assert_non_null(first);
+    memcpy(first, c.out, c.n_out * sizeof *first);
+    c.problem.page_order = RAPT_PAGE_ORDER_LINEAR;
+    run(&c, NULL);
+    assert_memory_equal(first, c.out, c.n_out * sizeof *first);
+    for (uint32_t n = 2; n <= 1000; n *= 7) {
+        rapt_easy_options options = {.struct_size = sizeof options, .n_slices = n};
+        run(&c, &options);
+        assert_memory_equal(first, c.out, c.n_out * sizeof *first);
+    }
+    free(first);
+    easy_case_finish(&c);
+}
+
+static void three_pass(void **state)
+{
+    (void)state;
+    static const rapt_type types[] = {RAPT_TYPE_F32, RAPT_TYPE_F16, RAPT_TYPE_BF16};
+    rapt_easy_options options = {.struct_size = sizeof options, .three_pass = 1};
+    for (int i = 0; i < 6; i++) {
+        struct easy_case c;
+        assert_true(easy_case_make(5, i % 2 ? "causal" : "full", &c));
+        c.problem.q_type = c.problem.kv_type = types[i / 2];
+        run(&c, &options);
+        easy_case_finish(&c);
+    }
+    /* decode alone takes one query per invocation */
+    struct easy_case c;
+    assert_true(easy_case_make(6, "causal", &c));
+    int32_t cu_q[] = {0, 1, 2}, cu_kv[] = {0, 9, 79};
+    c.problem.n_seqs = 2;
+    c.problem.cu_q = cu_q;
+    c.problem.cu_kv = cu_kv;
+    run(&c, &options);
+    /* what it does not do is refused, not ignored */
+    c.problem.softcap = 3;
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, &options, &c.result),
+                     RAPT_ERROR_UNSUPPORTED);
+    c.problem.softcap = 0;
+    c.problem.page_size = 16;
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, &options, &c.result),
+                     RAPT_ERROR_UNSUPPORTED);
+    easy_case_finish(&c);
+}
+
+/* One job many times, and what it says of itself. */
+static void jobs(void **state)
+{
+    (void)state;
+    struct easy_case c;
+    assert_true(easy_case_make(7, "causal", &c));
+    uint64_t before = rapt_easy_peak_bytes(easy, 1);
+    before = rapt_easy_peak_bytes(easy, 1); /* peak = what is held now */
+    rapt_easy_job *job = NULL;
+    expect_ok(rapt_easy_job_create(easy, &c.problem, NULL, &c.result, &job));
+    assert_int_equal(rapt_easy_job_read(job, &c.result), RAPT_ERROR_ARGUMENT); /* before run */
+    for (int i = 0; i < 3; i++) {
+        double seconds = -1;
+        expect_ok(rapt_easy_job_run(job, &seconds));
+        assert_true(seconds > 0 && seconds < 600);
+    }
+    easy_case_poison(&c);
+    expect_ok(rapt_easy_job_read(job, &c.result));
+    expect_within_bounds(&c);
+    float lse[4];
+    rapt_result more = {.struct_size = sizeof more, .lse = lse};
+    assert_int_equal(rapt_easy_job_read(job, &more), RAPT_ERROR_ARGUMENT); /* not asked for */
+    rapt_easy_job_info info = {.struct_size = sizeof info};
+    rapt_easy_job_get_info(job, &info);
+    /* 45 pairs of the first sequence, 70 of the second, 17 * 24 + 153 of the last */
+    assert_true(info.cost.pairs == 45 + 70 + 17 * 24 + 153);
+    assert_true(info.cost.flops == 4 * CASE_DIM * info.cost.pairs * CASE_Q_HEADS);
+    assert_true(info.plan_seconds > 0 && info.create_seconds >= info.plan_seconds);
+    assert_true(info.tensor_bytes >= c.n_out * 8 && info.table_bytes > 0);
+    uint64_t peak = rapt_easy_peak_bytes(easy, 0);
+    assert_true(peak >= before + info.tensor_bytes + info.table_bytes + info.workspace_bytes);
+    rapt_easy_job_destroy(&job);
+    assert_null(job);
+    rapt_easy_peak_bytes(easy, 1);
+    assert_true(rapt_easy_peak_bytes(easy, 0) == before); /* all of it was given back */
+    easy_case_finish(&c);
+}
+
+static void bad_problems(void **state)
+{
+    (void)state;
+    struct easy_case c;
+    assert_true(easy_case_make(8, "causal", &c));
+    rapt_easy_job *job = (rapt_easy_job *)&c;
+    c.problem.n_seqs = 0;
+    assert_int_equal(rapt_easy_job_create(easy, &c.problem, NULL, &c.result, &job),
+                     RAPT_ERROR_ARGUMENT);
+    assert_null(job);
+    c.problem.n_seqs = CASE_SEQS;
+    rapt_easy_options options = {.struct_size = sizeof options, .n_slices = UINT32_MAX};
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, &options, &c.result),
+                     RAPT_ERROR_ARGUMENT);
+    options = (rapt_easy_options){.struct_size = 0};
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, &options, &c.result),
+                     RAPT_ERROR_ARGUMENT);
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, NULL, NULL), RAPT_ERROR_ARGUMENT);
+    c.problem.k.n_elements--;
+    assert_int_equal(rapt_easy_attention(easy, &c.problem, NULL, &c.result), RAPT_ERROR_SHAPE);
+    easy_case_finish(&c);
+}
+
+int main(void)
+{
+    rapt_easy_params params = {.struct_size = sizeof params};
+    rapt_status status = rapt_easy_create(&params, &easy);
+    if (status == RAPT_ERROR_NO_DEVICE)
+        return skip_no_device(rapt_last_error());
+    if (status != RAPT_OK) {
+        fprintf(stderr, "%s\n", rapt_last_error());
+        return EXIT_FAILURE;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed),     cmocka_unit_test(statistics), cmocka_unit_test(pools),
+        cmocka_unit_test(same_bits),  cmocka_unit_test(three_pass), cmocka_unit_test(jobs),
+        cmocka_unit_test(bad_problems),
+    };
+    int failed = cmocka_run_group_tests_name("easy", tests, NULL, NULL);
+    rapt_easy_destroy(&easy);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
