@@ -129,6 +129,19 @@ static void each_fault_fails(void **state)
     }
 }
 
+/* One element far off is too much although the norm hardly notices. */
+static void one_element_alone_fails(void **state)
+{
+    (void)state;
+    fill(f);
+    for (int i = 0; i < N_KV * HEADS * DIM; i++)
+        f->v[i] = 1; /* so that all of the output is 1 */
+    solve(f);
+    f->out[5] += 5e-5f;
+    rapt_error error = checked(f, RAPT_BOUND_PORTABLE);
+    assert_true(error.e < error.bound_e && error.max_ratio > error.bound_max && !error.ok);
+}
+
 static void rows_without_keys(void **state)
 {
     (void)state;
@@ -319,6 +332,7 @@ int main(void)
         cmocka_unit_test(the_reference_is_within_its_own_bounds),
         cmocka_unit_test(errors_are_measured),
         cmocka_unit_test(each_fault_fails),
+        cmocka_unit_test(one_element_alone_fails),
         cmocka_unit_test(rows_without_keys),
         cmocka_unit_test(bounds_follow_the_scores),
         cmocka_unit_test(only_the_chosen_rows_are_compared),

@@ -199,15 +199,29 @@ static void a_subset_of_rows_is_those_rows(void **state)
         const rapt_reference_params params = {
             .struct_size = sizeof params, .row_first = number % 5, .row_step = 1 + number % 7};
         assert_int_equal(run(r, NULL, &outputs), RAPT_OK);
-        memset(&again, 0xff, sizeof again);
+        double untouched;
+        memset(&untouched, 0x7f, sizeof untouched); /* a large number, larger than any maximum */
+        memset(&again, 0x7f, sizeof again);
         assert_int_equal(run(r, &params, &again), RAPT_OK);
         for (uint32_t row = 0; row < n_rows; row++) {
             int wanted = row >= params.row_first && (row - params.row_first) % params.row_step == 0;
             for (uint32_t d = 0; d < dim_v; d++)
                 assert_true(wanted ? again.out64[row * dim_v + d] == outputs.out64[row * dim_v + d]
-                                   : isnan(again.out64[row * dim_v + d]));
-            assert_true(wanted ? again.lse64[row] == outputs.lse64[row] : isnan(again.lse64[row]));
+                                   : again.out64[row * dim_v + d] == untouched);
+            assert_true(wanted ? again.lse64[row] == outputs.lse64[row]
+                               : again.lse64[row] == untouched);
         }
+        /* The reduced maximum is that of the rows that were computed. */
+        for (uint32_t b = 0; b < p->n_seqs; b++)
+            for (uint32_t h = 0; h < p->n_q_heads; h++) {
+                float most = -INFINITY;
+                for (int32_t i = r->cu_q[b]; i < r->cu_q[b + 1]; i++) {
+                    uint32_t row = (uint32_t)i * p->n_q_heads + h;
+                    if (row >= params.row_first && (row - params.row_first) % params.row_step == 0)
+                        most = fmaxf(most, outputs.max_logit[row]);
+                }
+                assert_true(again.reduced[b * p->n_q_heads + h] == most);
+            }
         random_problem_destroy(r);
     }
 }
@@ -261,6 +275,47 @@ static void a_known_answer(void **state)
     assert_int_equal(rapt_reference_attention(&p, NULL, NULL, out, &lse, &max_logit), RAPT_OK);
     assert_true(fabs(out[0] - 4) < 1e-6 && fabs(lse - log(5)) < 1e-6);
     assert_true(fabs(max_logit - log(3)) < 1e-6);
+}
+
+/* Many blocks of keys, with a maximum that keeps growing, or shrinking, along them. */
+static void long_rows(void **state)
+{
+    (void)state;
+    enum { N = 2000, DIM = 8 };
+    static float k[N * DIM], v[N * DIM];
+    uint64_t seed = 9;
+    float q[DIM] = {1};
+    const int32_t cu_q[] = {0, 1}, cu_kv[] = {0, N};
+    for (int direction = -1; direction <= 1; direction++) {
+        for (int i = 0; i < N * DIM; i++) {
+            k[i] = random_normal(&seed) + (float)(direction * (i / DIM)) * 0.01f;
+            v[i] = random_normal(&seed);
+        }
+        const rapt_problem p = {.struct_size = sizeof p,
+                                .n_seqs = 1,
+                                .n_q_heads = 1,
+                                .n_kv_heads = 1,
+                                .head_dim = DIM,
+                                .q = {.data = q, .n_elements = DIM},
+                                .k = {.data = k, .n_elements = N * DIM},
+                                .v = {.data = v, .n_elements = N * DIM},
+                                .cu_q = cu_q,
+                                .cu_kv = cu_kv,
+                                .scale = 2};
+        double out[DIM], lse, max_logit, want[DIM] = {0}, m = -INFINITY, l = 0;
+        assert_int_equal(rapt_reference_attention(&p, NULL, NULL, out, &lse, &max_logit), RAPT_OK);
+        for (int j = 0; j < N; j++)
+            m = fmax(m, 2 * (double)k[j * DIM]);
+        for (int j = 0; j < N; j++) {
+            double weight = exp(2 * (double)k[j * DIM] - m);
+            l += weight;
+            for (int d = 0; d < DIM; d++)
+                want[d] += weight * (double)v[j * DIM + d];
+        }
+        for (int d = 0; d < DIM; d++)
+            assert_true(fabs(out[d] - want[d] / l) < 1e-12);
+        assert_true(fabs(lse - m - log(l)) < 1e-12 && max_logit == m);
+    }
 }
 
 static void hard_logits_stay_finite(void **state)
@@ -319,6 +374,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(a_subset_of_rows_is_those_rows),
         cmocka_unit_test(outputs_are_rounded_to_their_type),
+        cmocka_unit_test(long_rows),
         cmocka_unit_test(hard_logits_stay_finite),
         cmocka_unit_test(failing_allocators_are_survived),
     };
