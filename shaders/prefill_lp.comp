@@ -82,6 +82,22 @@ void add_values(LP_INDEX base)
     }
 }
 
+/* A row goes between memory and registers CHUNK dims a turn. Registers have no index, so the whole
+ * array is rotated by as much each time. By descriptor every access is a loop over lanes, and all of
+ * them in a straight line would take a minute to compile. */
+#ifdef LP_SSBO
+const uint CHUNK_Q = 8, CHUNK_O = 8;
+#else
+const uint CHUNK_Q = D, CHUNK_O = DV;
+#endif
+#define ROTATE(array, n, by) \
+    { \
+        float front[by]; \
+        [[unroll]] for (uint i = 0; i < by; i++) front[i] = array[i]; \
+        [[unroll]] for (uint i = by; i < n; i++) array[i - by] = array[i]; \
+        [[unroll]] for (uint i = 0; i < by; i++) array[n - by + i] = front[i]; \
+    }
+
 void main()
 {
     uint index = group_index();
@@ -93,21 +109,30 @@ void main()
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     int all_lo = 0, all_hi = 0x7fffffff;
     float scale = uintBitsToFloat(HEADER(scale));
+    [[unroll]] for (uint i = 0; i < R * D; i++)
+        q[i] = 0.0;
+    [[unroll]] for (uint i = 0; i < R * DV; i++)
+        o[i] = 0.0;
     [[unroll]] for (uint r = 0; r < R; r++) {
         /* lanes past the last row repeat it and write nothing */
         rows[r] = load_row(item, min(r * gl_WorkGroupSize.x + gl_LocalInvocationIndex,
                                      item.n_rows - 1));
         all_lo = max(all_lo, rows[r].lo);
         all_hi = min(all_hi, rows[r].hi);
-        LP_INDEX i = q_index(item, rows[r]);
-        [[unroll]] for (uint d = 0; d < D; d++)
-            q[r * D + d] = load_q(i + d) * scale;
-        [[unroll]] for (uint d = 0; d < DV; d++)
-            o[r * DV + d] = 0.0;
         top[r] = -INFINITY_F;
         m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
         l[r] = 0.0;
     }
+    uint at = 0;
+    do {
+        uint packed = at / D * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+        lp_row row = load_row(item, min(packed, item.n_rows - 1));
+        LP_INDEX i = q_index(item, row) + at % D;
+        [[unroll]] for (uint c = 0; c < CHUNK_Q; c++)
+            q[c] = load_q(i + c) * scale;
+        ROTATE(q, R * D, CHUNK_Q)
+        at += CHUNK_Q;
+    } while (at < R * D);
     all_lo = subgroupMax(all_lo);
     all_hi = subgroupMin(all_hi);
 
@@ -167,20 +192,31 @@ void main()
 #endif
         } while (j < item.kv_end);
 
-    [[unroll]] for (uint r = 0; r < R; r++) {
+    uint r = 0;
+    do {
         uint packed = r * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
         bool mine = packed < item.n_rows;
-        lp_end end = end_row(item, rows[r], packed, mine, m[r], top[r], l[r]);
-        [[unroll]] for (uint d = 0; d < DV; d++)
-            o[r * DV + d] *= end.keep;
-        if (end.more)
-            [[unroll]] for (uint d = 0; d < DV; d++)
-                o[r * DV + d] += WORK(end.partial_o + d) * end.add;
-        if (mine && end.direct)
-            [[unroll]] for (uint d = 0; d < DV; d++)
-                store_out(end.out_index + d, o[r * DV + d]);
-        else if (mine)
-            [[unroll]] for (uint d = 0; d < DV; d++)
-                WORK(end.partial_o + d) = o[r * DV + d];
-    }
+        lp_row row = load_row(item, min(packed, item.n_rows - 1));
+        lp_end end = end_row(item, row, packed, mine, m[0], top[0], l[0]);
+        at = 0;
+        do {
+            float x[CHUNK_O];
+            [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
+                x[c] = o[c] * end.keep;
+            if (end.more)
+                [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
+                    x[c] += WORK(end.partial_o + at + c) * end.add;
+            if (mine && end.direct)
+                [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
+                    store_out(end.out_index + at + c, x[c]);
+            else if (mine)
+                [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
+                    WORK(end.partial_o + at + c) = x[c];
+            ROTATE(o, R * DV, CHUNK_O)
+            at += CHUNK_O;
+        } while (at < DV);
+        ROTATE(m, R, 1)
+        ROTATE(top, R, 1)
+        ROTATE(l, R, 1)
+    } while (++r < R);
 }
