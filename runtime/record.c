@@ -360,20 +360,13 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
     if (plan->wide)
         fill_addresses(&rec);
     rapt_device *device = plan->device;
-    if (device->debug_utils && device->cmd_begin_label) {
-        VkDebugUtilsLabelEXT label = {
-            .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT,
-            .pLabelName = "rapt attention",
-        };
-        device->cmd_begin_label(rec.commands, &label);
-    }
+    rapt_device_begin_label(device, rec.commands, "rapt attention");
     plan->slots[rec.params.step->slot].recorded = 1;
     if (rec.slot->step.n_partial_rows || rec.slot->n_stages)
         barrier(&rec); /* the workspace may be what an earlier record is still using */
     status = record_rounds(&rec);
     if (status == RAPT_OK && rec.merge)
         status = record_end(&rec);
-    if (device->debug_utils && device->cmd_end_label)
-        device->cmd_end_label(rec.commands);
+    rapt_device_end_label(device, rec.commands);
     return status;
 }
