@@ -27,7 +27,7 @@ static const struct tile decode_tiles[] = {
 };
 
 /* Where lanes are loops and shared memory is memory, small tiles compile and run faster. */
-static const struct tile cpu_tile = {32, 8, 16, 32, 16, 8, 0};
+static const struct tile cpu_tile = {256, 32, 16, 32, 32, 8, 0};
 
 static uint32_t gcd_power(uint32_t power, uint32_t x)
 {
