@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Kernel selection on snapshots of devices, none of them needed here: every shape gets kernels that
+ * fit, tiles change gently with shape and limits, knobs are honoured or refused. */
+
+#include "kernel_table.h"
+#include "select.h"
+#include "snapshot.h"
+#include "tiles.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define MAX_DEVICES 64
+static rapt_caps devices[MAX_DEVICES];
+static char names[MAX_DEVICES][64];
+static uint32_t n_devices;
+
+static const rapt_caps *device_named(const char *name)
+{
+    for (uint32_t i = 0; i < n_devices; i++) {
+        size_t n = strlen(name);
+        if (strncmp(names[i], name, n) == 0 && strcmp(names[i] + n, ".txt") == 0)
+            return &devices[i];
+    }
+    fail_msg("there is no snapshot %s", name);
+    return NULL;
+}
+
+static struct rapt_select_request request_of(uint32_t group, uint32_t d, uint32_t dv,
+                                             rapt_type type, uint32_t page_size)
+{
+    return (struct rapt_select_request){
+        .n_q_heads = 2 * group,
+        .n_kv_heads = 2,
+        .head_dim = d,
+        .head_dim_v = dv,
+        .q_type = type,
+        .kv_type = type,
+        .out_type = type,
+        .features = RAPT_FEAT_LSE | RAPT_FEAT_Q_POS | (page_size ? RAPT_FEAT_PAGED : 0),
+        .page_size = page_size,
+    };
+}
+
+/* ---------------------------------------------------------------------------------------- fits */
+
+static void check_choice(const char *device, const rapt_caps *caps,
+                         const struct rapt_kernel_choice *choice)
+{
+    if (choice->kernel < 0)
+        return;
+    const char *name = rapt_kernel_name(choice->kernel);
+    uint32_t n_bindings = 0, bindings = rapt_kernel_bindings(choice->kernel);
+    for (; bindings; bindings &= bindings - 1)
+        n_bindings++;
+    if (rapt_kernel_unsupported_reason(caps, choice->kernel) ||
+        (rapt_kernel_features(choice->kernel) & ~caps->features))
+        fail_msg("%s: %s is not for this device", device, name);
+    if (choice->shared_bytes > caps->max_shared_memory ||
+        choice->workgroup_size > caps->max_workgroup_invocations ||
+        choice->workgroup_size > caps->max_workgroup_size[0] ||
+        n_bindings > caps->max_storage_buffers)
+        fail_msg("%s: %s with %u lanes, %u bytes, %u buffers passes the limits", device, name,
+                 choice->workgroup_size, choice->shared_bytes, n_bindings);
+    assert_true(choice->workgroup_size > 0 && choice->rows > 0 && choice->block_kv > 0);
+    assert_int_equal(choice->spec[RAPT_SPEC_WG_SIZE], choice->workgroup_size);
+    assert_int_equal(choice->spec[RAPT_SPEC_BLOCK_Q], choice->rows);
+    assert_int_equal(choice->spec[RAPT_SPEC_BLOCK_KV], choice->block_kv);
+}
+
+/* What shaders/tiles.h asks of the portable kernels' numbers. */
+static void check_tile(const struct rapt_kernel_choice *choice)
+{
+    const uint32_t *spec = choice->spec;
+    uint32_t tx = spec[RAPT_SPEC_TILE_B], v_keys = spec[RAPT_SPEC_TILE_C];
+    assert_true(tx >= 4 && (tx & (tx - 1)) == 0);
+    assert_int_equal(spec[RAPT_SPEC_WG_SIZE] % tx, 0);
+    assert_int_equal(choice->rows % (spec[RAPT_SPEC_WG_SIZE] / tx), 0);
+    assert_int_equal(choice->block_kv % tx, 0);
+    assert_int_equal(choice->block_kv % 4, 0);
+    assert_int_equal(spec[RAPT_SPEC_TILE_A] % 8, 0);
+    assert_true(spec[RAPT_SPEC_TILE_A] > 0 && spec[RAPT_SPEC_TILE_D] <= 1);
+    assert_true(v_keys >= 4 && v_keys % 4 == 0);
+    assert_int_equal(choice->block_kv % v_keys, 0);
+    assert_int_equal(choice->shared_bytes, rapt_tile_shared_bytes(spec));
+}
+
+static int is_portable(int kernel)
+{
+    const char *name = kernel < 0 ? NULL : rapt_kernel_name(kernel);
+    return name && strcmp(name + strlen(name) - 3, "_pt") == 0;
+}
+
+static void check_selection(const char *device, const rapt_caps *caps,
+                            const struct rapt_select_request *request)
+{
+    struct rapt_selection s;
+    rapt_status status = rapt_select(caps, request, &s);
+    if (status != RAPT_OK)
+        fail_msg("%s, D %u/%u: %s", device, request->head_dim, request->head_dim_v,
+                 rapt_last_error());
+    assert_true(s.prefill.kernel >= 0 && s.merge.kernel >= 0 && s.reduce.kernel >= 0);
+    check_choice(device, caps, &s.prefill);
+    check_choice(device, caps, &s.decode);
+    check_choice(device, caps, &s.merge);
+    check_choice(device, caps, &s.stage);
+    check_choice(device, caps, &s.reduce);
+    if (is_portable(s.prefill.kernel))
+        check_tile(&s.prefill);
+    if (is_portable(s.decode.kernel))
+        check_tile(&s.decode);
+    assert_true(s.why[0] != 0 && s.target_items > 0);
+    assert_true(s.max_keys_per_item >= s.prefill.block_kv);
+    if (s.staged) {
+        assert_true(s.stage.kernel >= 0 && s.cpu);
+        assert_int_equal(s.stage_rows % 8, 0);
+        assert_in_range(s.stage_rows, 1024, 1 << 16);
+        assert_true((uint64_t)s.stage_rows * (request->head_dim + request->head_dim_v) * 4 <=
+                    32u << 20);
+    }
+}
+
+static void every_shape_fits_every_device(void **state)
+{
+    (void)state;
+    static const uint32_t dims[] = {8,   16,  24,  40,  64,  72,  80, 96,
+                                    128, 160, 192, 256, 320, 512, 576};
+    static const uint32_t groups[] = {1, 2, 4, 7, 8, 16, 64};
+    static const rapt_type types[] = {RAPT_TYPE_F32, RAPT_TYPE_F16, RAPT_TYPE_BF16};
+    for (uint32_t i = 0; i < n_devices; i++)
+        for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++)
+            for (size_t v = 0; v < sizeof dims / sizeof dims[0]; v++)
+                for (size_t t = 0; t < 3; t++) {
+                    struct rapt_select_request request =
+                        request_of(groups[(d + v + t) % 7], dims[d], dims[v], types[t],
+                                   (d + v) % 3 == 0 ? 16 : 0);
+                    check_selection(names[i], &devices[i], &request);
+                }
+}
+
+/* ------------------------------------------------------------------------------------ no cliffs */
+
+static void tiles_shrink_gently(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < n_devices; i++) {
+        uint32_t before = 0;
+        for (uint32_t d = 8; d <= 576; d += 8) {
+            struct rapt_select_request request = request_of(4, d, d, RAPT_TYPE_F16, 0);
+            struct rapt_selection s;
+            assert_int_equal(rapt_select(&devices[i], &request, &s), RAPT_OK);
+            uint32_t area = s.prefill.rows * s.prefill.block_kv;
+            if (before && area * 4 < before)
+                fail_msg("%s: from head_dim %u to %u the tile falls from %u to %u pairs", names[i],
+                         d - 8, d, before, area);
+            before = area;
+        }
+    }
+}
+
+static void more_shared_memory_never_hurts(void **state)
+{
+    (void)state;
+    static const uint32_t dims[] = {64, 128, 256, 576};
+    for (uint32_t i = 0; i < n_devices; i++)
+        for (size_t d = 0; d < 4; d++) {
+            uint32_t rows = 0, fitted = 0;
+            for (uint32_t limit = 1024; limit <= devices[i].max_shared_memory; limit += 1024) {
+                struct rapt_select_request request =
+                    request_of(4, dims[d], dims[d], RAPT_TYPE_F16, 0);
+                struct rapt_selection s;
+                request.shared_memory_limit = limit;
+                rapt_status status = rapt_select(&devices[i], &request, &s);
+                if (status != RAPT_OK) {
+                    assert_int_equal(status, RAPT_ERROR_ARGUMENT);
+                    assert_false(fitted); /* what fits once fits ever after */
+                    continue;
+                }
+                fitted = 1;
+                assert_true(s.prefill.shared_bytes <= limit && s.decode.shared_bytes <= limit);
+                uint32_t area = s.prefill.rows * s.prefill.block_kv;
+                /* a smaller tile may keep its registers where a larger one spilled */
+                if (area * 2 < rows)
+                    fail_msg("%s, D %u: at %u bytes the tile shrinks from %u to %u pairs", names[i],
+                             dims[d], limit, rows, area);
+                rows = area;
+            }
+            assert_true(fitted);
+        }
+}
+
+/* --------------------------------------------------------------------------------------- rules */
+
+static void expect_kernels(const char *device, rapt_features disable, const char *prefill,
+                           const char *decode)
+{
+    rapt_caps caps = *device_named(device);
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    caps.features &= ~disable;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), prefill);
+    if (decode)
+        assert_string_equal(rapt_kernel_name(s.decode.kernel), decode);
+    else
+        assert_int_equal(s.decode.kernel, -1);
+    assert_int_equal(s.cpu, s.staged);
+    assert_int_equal(s.cpu, s.stage.kernel >= 0);
+    if (disable & RAPT_FEATURE_CPU_ROWS)
+        assert_non_null(strstr(s.why, "cpu_rows is disabled"));
+}
+
+static void the_cpu_driver_gets_its_own_rows(void **state)
+{
+    (void)state;
+    expect_kernels("lavapipe-26.1", 0, "prefill_lp", "decode_f16_lp");
+    expect_kernels("lavapipe-26.1-wide", 0, "prefill_lp", "decode_f16_lp");
+    expect_kernels("lavapipe-25.0", 0, "prefill_lpb", "decode_f16_lpb");
+    expect_kernels("lavapipe-22.3", 0, "prefill_lps", NULL);
+    expect_kernels("lavapipe-26.1", RAPT_FEATURE_CPU_ROWS, "prefill_f16_pt", "decode_f16_pt");
+    expect_kernels("lavapipe-26.1", RAPT_FEATURE_BUFFER_DEVICE_ADDRESS, "prefill_f16_pt",
+                   "decode_f16_pt");
+    expect_kernels("swiftshader", 0, "prefill_f16_pt", "decode_f16_pt");
+    expect_kernels("navi31", 0, "prefill_f16_pt", "decode_f16_pt");
+}
+
+static void why_names_the_matrix_units(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    assert_int_equal(rapt_select(device_named("navi31"), &request, &s), RAPT_OK);
+    assert_non_null(strstr(s.why, "matrix units"));
+    assert_int_equal(rapt_select(device_named("vega10"), &request, &s), RAPT_OK);
+    assert_null(strstr(s.why, "matrix units"));
+}
+
+static void paths_this_version_lacks_are_refused(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    request.path = RAPT_PATH_COOPMAT;
+    assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "coopmat"));
+    request.path = RAPT_PATH_COOPMAT2;
+    assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_ERROR_UNSUPPORTED);
+    request.path = RAPT_PATH_PORTABLE;
+    assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_OK);
+}
+
+static void too_few_storage_buffers_are_told(void **state)
+{
+    (void)state;
+    rapt_caps caps = *device_named("poor-vulkan11");
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    caps.max_storage_buffers = 4;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "storage buffers"));
+}
+
+static void knobs_are_honoured_or_refused(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    const char *all[] = {"navi31", "ad102", "lavapipe-26.1", "lavapipe-25.0", "swiftshader"};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const rapt_caps *caps = device_named(all[i]);
+        request.block_q = 32;
+        request.block_kv = 16;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+        assert_int_equal(s.prefill.rows, 32);
+        assert_int_equal(s.prefill.block_kv, 16);
+        check_choice(all[i], caps, &s.prefill);
+        request.block_kv = 0;
+        request.pages_per_block = 2;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+        assert_int_equal(s.prefill.block_kv, 32);
+        request.pages_per_block = 0;
+        request.block_q = 1u << 20;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_ERROR_ARGUMENT);
+        request.block_q = 0;
+        request.block_kv = 6;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_ERROR_ARGUMENT);
+        request.block_kv = 0;
+        request.shared_memory_limit = caps->max_shared_memory + 1;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_ERROR_ARGUMENT);
+        assert_non_null(strstr(rapt_last_error(), "shared_memory_limit"));
+        request.shared_memory_limit = 0;
+        request.max_keys_per_item = 3;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_ERROR_ARGUMENT);
+        request.max_keys_per_item = 512;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+        assert_int_equal(s.max_keys_per_item, 512);
+        request.max_keys_per_item = 0;
+    }
+}
+
+static void rows_by_name(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    const rapt_caps *gpu = device_named("navi31"), *cpu = device_named("lavapipe-26.1");
+    request.force_prefill = rapt_kernel_find("prefill_f16_pt") + 1;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_pt");
+    assert_int_equal(s.decode.kernel, -1); /* so that every sequence goes there */
+    assert_false(s.cpu);
+    request.force_prefill = rapt_kernel_find("prefill_lp") + 1;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_true(s.staged);
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "cpu_rows"));
+    request.force_prefill = rapt_kernel_find("prefill_f32_pt") + 1;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_ARGUMENT);
+    request.force_prefill = 0;
+    request.force_decode = rapt_kernel_find("decode_f16_pt") + 1;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_int_equal(s.prefill.kernel, -1);
+    request.force_decode = rapt_kernel_find("merge_pt") + 1;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_ARGUMENT);
+}
+
+static void combine_fits_every_device(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < n_devices; i++) {
+        struct rapt_kernel_choice choice;
+        assert_int_equal(rapt_select_combine(&devices[i], &choice), RAPT_OK);
+        check_choice(names[i], &devices[i], &choice);
+    }
+}
+
+static void explained_without_a_device(void **state)
+{
+    (void)state;
+    rapt_plan_params params = {
+        .struct_size = sizeof params, .n_q_heads = 32, .n_kv_heads = 8, .head_dim = 128};
+    rapt_plan_info info = {.struct_size = sizeof info};
+    char why[64];
+    assert_int_equal(rapt_plan_explain(device_named("b580"), &params, why, sizeof why, &info),
+                     RAPT_OK);
+    assert_string_equal(info.prefill_kernel, "prefill_f16_pt");
+    assert_string_equal(info.path, "portable");
+    assert_ptr_equal(info.why, why);
+    assert_null(info.stage_kernel);
+    params.head_dim = 100;
+    assert_int_equal(rapt_plan_explain(device_named("b580"), &params, why, sizeof why, &info),
+                     RAPT_ERROR_ARGUMENT);
+}
+
+static int read_devices(const char *folder)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/LIST", folder);
+    FILE *list = fopen(path, "r");
+    if (!list)
+        return 0;
+    while (n_devices < MAX_DEVICES && fscanf(list, "%63s", names[n_devices]) == 1) {
+        if (!snapshot_read(folder, names[n_devices], &devices[n_devices]))
+            break;
+        n_devices++;
+    }
+    fclose(list);
+    return n_devices >= 35;
+}
+
+int main(void)
+{
+    if (!read_devices(RAPT_TEST_DEVICES)) {
+        fprintf(stderr, "cannot read the snapshots in %s\n", RAPT_TEST_DEVICES);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_shape_fits_every_device),
+        cmocka_unit_test(tiles_shrink_gently),
+        cmocka_unit_test(more_shared_memory_never_hurts),
+        cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
+        cmocka_unit_test(why_names_the_matrix_units),
+        cmocka_unit_test(paths_this_version_lacks_are_refused),
+        cmocka_unit_test(too_few_storage_buffers_are_told),
+        cmocka_unit_test(knobs_are_honoured_or_refused),
+        cmocka_unit_test(rows_by_name),
+        cmocka_unit_test(combine_fits_every_device),
+        cmocka_unit_test(explained_without_a_device),
+    };
+    return cmocka_run_group_tests_name("select", tests, NULL, NULL);
+}
