@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs/performance.md from the files of `rapt bench --json` in bench/results.
+
+    bench/report.py [RESULTS-FOLDER] > docs/performance.md
+"""
+import json
+import pathlib
+import sys
+
+HEAD = """# Performance
+
+Made by `bench/report.py` from the files in `bench/results`; do not edit. Machine: {machine}.
+
+Times are medians of repeats on the device's own clock, with half the distance of the quartiles as the
+spread. FLOPs are 4 * D per allowed pair of query and key and query head. The ceilings are measured in
+the same run on the same device: multiply-adds in registers, a copy (bytes read and written), a read.
+Every row is checked against the float64 reference on sampled rows before it counts. The three-pass
+baseline stores the scores in memory between three plain kernels (`easy/three_pass.c`).
+
+The commands, one file each:
+
+{commands}
+"""
+
+
+def seconds(value):
+    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def spread(times):
+    return f"{50 * (times['p75'] - times['p25']) / times['median']:.0f} %"
+
+
+def mib(value):
+    return f"{value / 2**20:.0f} MiB"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows] + [""]
+
+
+def plain_rows(data):
+    rows = []
+    for row in data["rows"]:
+        if "skipped" in row:
+            rows.append([row["name"], f"skipped: {row['skipped']}"] + [""] * 6)
+        elif row["kind"] != "host" and not row["name"].endswith(("flash", "three-pass")):
+            rows.append([row["name"], seconds(row["seconds"]["median"]), spread(row["seconds"]),
+                         f"{row['gflops']:.1f}", f"{100 * row['of_multiply_add_ceiling']:.0f} %",
+                         f"{row['kv_gbytes_per_second']:.2f}", mib(row["peak_device_bytes"]),
+                         row["kernels"]])
+    head = ["row", "time", "spread", "GFLOP/s", "of multiply-add", "K/V GB/s", "memory", "kernels"]
+    return table(head, rows) if rows else []
+
+
+def paper_rows(data):
+    """Flash and three-pass side by side, where both were measured in the run."""
+    by_name = {row["name"]: row for row in data["rows"] if "seconds" in row}
+    rows = []
+    for name, flash in by_name.items():
+        other = by_name.get(name[:-len("flash")] + "three-pass") if name.endswith("flash") else None
+        if not other:
+            continue
+        t, u = flash["seconds"]["median"], other["seconds"]["median"]
+        rows.append([name[:-len(" flash")], seconds(t), seconds(u), f"{u / t:.1f}x",
+                     f"{flash['tokens_per_second']:.0f}", f"{other['tokens_per_second']:.0f}",
+                     mib(flash["peak_device_bytes"]), mib(other["peak_device_bytes"])])
+    head = ["shape", "flash", "three-pass", "ratio", "flash tokens/s", "three-pass tokens/s",
+            "flash memory", "three-pass memory"]
+    return table(head, rows) if rows else []
+
+
+def host_rows(data):
+    lines = []
+    for row in data["rows"]:
+        if row["kind"] == "host" and "prepare_seconds" in row:
+            lines += [f"Host, 256 sequences over pages: prepare "
+                      f"{seconds(row['prepare_seconds']['median'])}, record "
+                      f"{seconds(row['record_seconds']['median'])}.", ""]
+    return lines
+
+
+def goal_rows(data):
+    rows = []
+    for goal in data["goals"]:
+        if goal["met"] in (True, False):
+            rows.append([goal["id"], goal["what"], f"{goal['bound']} {goal['target']:g} {goal['unit']}",
+                         f"{goal['got']:.3g}", "met" if goal["met"] else "**not met**"])
+    return table(["goal", "what", "target", "got", ""], rows) if rows else []
+
+
+def section(path, data):
+    ceilings = data["ceilings"]
+    lines = [f"## {data['device']['name']}, {data['suite']} suite", "",
+             f"`{path.name}`. Ceilings: multiply-add {ceilings['multiply_add_gflops']:.0f} GFLOP/s, "
+             f"copy {ceilings['copy_gbytes_per_second']:.1f} GB/s, "
+             f"read {ceilings['read_gbytes_per_second']:.1f} GB/s.", ""]
+    lines += plain_rows(data) + paper_rows(data) + host_rows(data)
+    if "memory_exponent_flash" in data:
+        lines += [f"Device memory grows with length to the power {data['memory_exponent_flash']:.2f} "
+                  f"in prefill (three-pass: {data.get('memory_exponent_three_pass', 0):.2f}).", ""]
+    return lines + goal_rows(data)
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here / "results"
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        sys.exit(f"report.py: no .json in {folder}")
+    results = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    commands = (folder / "COMMANDS").read_text(encoding="utf-8").rstrip()
+    machine = (folder / "MACHINE").read_text(encoding="utf-8").strip()
+    lines = HEAD.format(machine=machine, commands=commands).split("\n")
+    for path, data in results:
+        lines += section(path, data)
+    print("\n".join(lines).rstrip())
+
+
+if __name__ == "__main__":
+    main()

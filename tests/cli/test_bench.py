@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_bench.py RAPT GOALS: rows and filters of `rapt bench`, its JSON, and script/goals on it. What
+is measured is not judged here: a loaded machine must not fail a test."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+from command import run
+
+RAPT, GOALS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+folder = tempfile.TemporaryDirectory()
+os.chdir(folder.name)
+failures = []
+
+
+def expect(what, condition, detail=""):
+    if not condition:
+        failures.append(what)
+        print(f"FAIL: {what} {detail}")
+
+
+def names(*arguments):
+    code, stdout, stderr = run(RAPT, "bench", "--list", *arguments)
+    expect(f"--list {arguments} works", code == 0, stderr)
+    return stdout.splitlines()
+
+
+def check_lists():
+    quick, paper, full = names(), names("--suite", "paper"), names("--suite=full")
+    expect("the paper suite has both paths at four lengths, prefill and decode", len(paper) == 16,
+           paper)
+    expect("full holds the others", set(quick) | set(paper) <= set(full))
+    expect("names are unique", len(set(full)) == len(full))
+    for pattern in ("^decode", "flash$", "d(64|80)", "d64|d80", "1024.*f16", "q/[0-9]+kv d576", "x?d6[^0-3]",
+                    "three-pass|^host", r"\+6x1", "[+]6x"):
+        if "(" in pattern:
+            code, stdout, stderr = run(RAPT, "bench", "--list", "--filter", pattern)
+            expect("groups are refused", code == 2 and "groups" in stderr, stderr)
+            continue
+        expected = [name for name in full if re.search(pattern, name)]
+        expect(f"the filter {pattern} finds something", expected)
+        got = names("--suite", "full", "--filter", pattern)
+        expect(f"--filter {pattern} agrees with Python's", got == expected, (got, expected))
+
+
+def check_refusals():
+    for arguments, pattern in ((("--suite", "slow"), "none of quick, paper, full"),
+                               (("--filter", "[a-"), "ends within"),
+                               (("--filter", "*a"), "nothing to repeat"),
+                               (("--filter", "a\\"), "ends within"),
+                               (("--filter", "no such row"), "matches no row"),
+                               (("--repeat", "0"), "whole number"),
+                               (("--peers",), "not in this build yet"),
+                               (("--json", "no/such/folder/x.json"), "cannot be written")):
+        code, stdout, stderr = run(RAPT, "bench", *arguments)
+        expect(f"{arguments} is refused", code == 2 and re.search(pattern, stderr) and not stdout,
+               (code, stderr))
+
+
+def check_goals(*files, status):
+    result = subprocess.run([sys.executable, GOALS, *files], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+    expect(f"script/goals {files} exits {status}", result.returncode == status, result.stderr)
+    return result.stdout
+
+
+def check_run():
+    code, stdout, stderr = run(RAPT, "bench", "--suite", "full", "--filter", "^host|^decode 512",
+                               "--repeat", "2", "--json", "out.json")
+    if code == 3:
+        print(stderr)
+        if os.environ.get("RAPT_REQUIRE_DEVICE", "0") in ("", "0"):
+            return False
+    expect("a run works", code == 0, stderr)
+    if code:
+        return True
+    with open("out.json", encoding="utf-8") as file:
+        data = json.load(file)
+    rows = {row["name"]: row for row in data["rows"]}
+    expect("three rows", len(rows) == 3, list(rows))
+    for name, row in rows.items():
+        expect(f"{name} was not skipped", "skipped" not in row, row)
+        if row["kind"] == "host":
+            expect("prepare and record took time",
+                   row["prepare_seconds"]["median"] > 0 and row["record_seconds"]["median"] > 0)
+            continue
+        times = row["seconds"]
+        expect(f"{name}: times in order", 0 < times["min"] <= times["p25"] <= times["median"] <=
+               times["p75"] <= times["max"] and times["n"] == 2, times)
+        # one query, 512 keys, 32 heads of 128 dims; K and V are f16 on 8 heads
+        expect(f"{name}: FLOPs", row["flops"] == 4 * 128 * 512 * 32, row["flops"])
+        expect(f"{name}: bytes", row["kv_bytes"] == 2 * 512 * 8 * 128 * 2, row["kv_bytes"])
+        expect(f"{name}: speed", abs(row["gflops"] * times["median"] * 1e9 / row["flops"] - 1) < 1e-6)
+        expect(f"{name}: within its bound", row["ok"] and row["error"] <= row["error_bound"])
+        expect(f"{name}: memory", row["peak_device_bytes"] > row["kv_bytes"])
+    expect("ceilings", all(value > 0 for value in data["ceilings"].values()), data["ceilings"])
+    goals = {goal["id"]: goal for goal in data["goals"]}
+    for goal in goals.values():
+        expect(f"goal {goal['id']} is complete",
+               all(key in goal for key in ("target", "got", "met", "reason")), goal)
+        expect(f"goal {goal['id']} says why", goal["met"] in (True, False) or goal["reason"], goal)
+    expect("memory is not judged from one length",
+           goals["memory-exponent-prefill"]["met"] == "not measured")
+    expect("the host was judged", goals["host-prepare"]["met"] in (True, False))
+    check_goals("out.json", status=0 if goals["host-prepare"]["met"] and goals["host-record"]["met"] else 1)
+    return True
+
+
+def check_made_up_goals():
+    def write(name, met, got):
+        goal = {"id": "g", "what": "w", "unit": "u", "target": 2, "bound": "at least", "got": got,
+                "met": met, "reason": "r"}
+        with open(name, "w", encoding="utf-8") as file:
+            json.dump({"device": {"name": "d"}, "goals": [goal]}, file)
+
+    write("good.json", True, 3)
+    write("bad.json", False, 1)
+    write("none.json", "not measured", None)
+    expect("met", "met: 1" in check_goals("good.json", status=0))
+    expect("unmet", "not met: 1" in check_goals("bad.json", status=1))
+    expect("not measured", "not measured: 1" in check_goals("none.json", status=0))
+    expect("the last file counts", "not met: 0" in check_goals("bad.json", "good.json", "none.json",
+                                                               status=0))
+    with open("broken.json", "w", encoding="utf-8") as file:
+        file.write("{")
+    check_goals("broken.json", status=1)
+
+
+check_lists()
+check_refusals()
+check_made_up_goals()
+ran = check_run()
+os.chdir("/")
+if failures:
+    sys.exit(f"{len(failures)} failures")
+if not ran:
+    print("SKIP: no Vulkan device")
+    sys.exit(77)
