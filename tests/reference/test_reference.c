@@ -5,6 +5,7 @@
 
 #include "convert.h"
 #include "fail_alloc.h"
+#include "platform.h"
 #include "random.h"
 #include "random_problem.h"
 
@@ -12,6 +13,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -226,6 +228,54 @@ static void a_subset_of_rows_is_those_rows(void **state)
     }
 }
 
+#define N_CALLERS 6
+
+struct shared {
+    const struct random_problem *r;
+    double lse64[N_CALLERS][MAX_ROWS];
+    rapt_status status[N_CALLERS];
+    char error[N_CALLERS][64];
+};
+
+/* Even callers ask for the problem they all share, odd ones make a mistake of their own. */
+static void call(void *user, uint32_t i)
+{
+    struct shared *shared = user;
+    if (i % 2 == 0) {
+        const rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 2};
+        shared->status[i] = rapt_reference_attention(&shared->r->problem, &params, NULL, NULL,
+                                                     shared->lse64[i], NULL);
+        return;
+    }
+    rapt_problem wrong = shared->r->problem;
+    wrong.head_dim = 1000 + i;
+    shared->status[i] = rapt_problem_check(&wrong);
+    snprintf(shared->error[i], sizeof shared->error[i], "%s", rapt_last_error());
+}
+
+/* For the thread sanitizer above all. */
+static void problems_and_masks_are_shared_by_threads(void **state)
+{
+    (void)state;
+    static struct shared shared;
+    for (uint64_t number = 0; number < 10; number++) {
+        struct random_problem *r = random_problem_create(number);
+        memset(&shared, 0, sizeof shared);
+        shared.r = r;
+        rapt_parallel(N_CALLERS, N_CALLERS, call, &shared);
+        for (uint32_t i = 0; i < N_CALLERS; i++) {
+            char want[64];
+            snprintf(want, sizeof want, "head_dim is %u:", 1000 + i);
+            assert_int_equal(shared.status[i], i % 2 ? RAPT_ERROR_ARGUMENT : RAPT_OK);
+            if (i % 2)
+                assert_int_equal(strncmp(shared.error[i], want, strlen(want)), 0);
+            else
+                assert_memory_equal(shared.lse64[i], shared.lse64[0], sizeof shared.lse64[0]);
+        }
+        random_problem_destroy(r);
+    }
+}
+
 /* The output is rounded to its type, from the float64 value. */
 static void outputs_are_rounded_to_their_type(void **state)
 {
@@ -373,6 +423,7 @@ int main(void)
         cmocka_unit_test(random_problems_agree_with_the_formula),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(a_subset_of_rows_is_those_rows),
+        cmocka_unit_test(problems_and_masks_are_shared_by_threads),
         cmocka_unit_test(outputs_are_rounded_to_their_type),
         cmocka_unit_test(long_rows),
         cmocka_unit_test(hard_logits_stay_finite),
