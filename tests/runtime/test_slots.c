@@ -22,6 +22,14 @@ enum { N_SLOTS = 3, N_STEPS = 7, N_LAYERS = 2 };
 enum { HQ = 4, HKV = 2, D = 32, MAX_Q = 24, MAX_KV = 160 };
 enum { Q_FLOATS = MAX_Q * HQ * D, KV_FLOATS = 2 * MAX_KV * HKV * D };
 
+/* Validation layers keep memory to the end of the process and are unloaded before it, so a leak
+ * checker cannot tell theirs from ours. */
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_VALIDATION 0
+#else
+#define WITH_VALIDATION 1
+#endif
+
 static char log_text[16384];
 
 static void collect(void *user, rapt_log_level level, const char *line)
@@ -307,7 +315,7 @@ static void run_in_flight(rapt_features disable, enum mix mix)
     struct bench bench;
     /* Prefill and decode items write different rows side by side: the stricter level would take
      * that for a hazard. */
-    open_bench(&bench, disable, mix == MIXED ? 1 : 2);
+    open_bench(&bench, disable, WITH_VALIDATION ? (mix == MIXED ? 1 : 2) : 0);
     make_plan(&bench);
     make_slots(&bench);
     uint32_t seed = 1;
@@ -321,7 +329,7 @@ static void run_in_flight(rapt_features disable, enum mix mix)
         fprintf(stderr, "%s", log_text);
     assert_int_equal(n_messages, 0);
     if (!rapt_device_validation_active(bench.device))
-        print_message("note: the validation layer is not installed, results alone were checked\n");
+        print_message("note: no validation layer, results alone were checked\n");
     close_bench(&bench);
 }
 
