@@ -136,6 +136,12 @@ uint32_t rapt_work_tile_rows(const struct work_seq *seq, uint32_t tile)
     return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
 }
 
+struct work_range rapt_work_seq_range(const struct work_context *context,
+                                      const struct work_seq *seq)
+{
+    return token_range(&context->mask, seq, 0, seq->n_rows / context->params->group - 1);
+}
+
 struct work_range rapt_work_tile_range(const struct work_context *context,
                                        const struct work_seq *seq, uint32_t tile)
 {
@@ -356,7 +362,7 @@ static void choose_chunks(struct work_context *context)
                 struct work_range range = rapt_work_tile_range(context, &seq, tile);
                 uint32_t length = range.end - work_align_down(range.begin, kernel->block_kv);
                 rapt_work_histogram_add(&histogram, range.begin == range.end ? 0 : length,
-                                   params->n_kv_heads);
+                                        params->n_kv_heads);
             }
         }
         uint32_t chunk =

@@ -88,7 +88,7 @@ static void bound_staged(const struct rapt_work_params *params, const struct sha
     out->partial_rows = by_number ? times(times(shape->rows, shape->heads), parts)
                                   : times(2 * shape->target, shape->tile_rows);
     uint64_t groups = part_units;
-    if (shape->max_kv + 8 > rapt_work_staged_most(selection)) {
+    if ((shape->max_kv + 7) / 8 * 8 > rapt_work_staged_most(selection)) {
         /* Segments: at most 8 keys shorter than the slice's share of as many heads as make up
          * `target` items with the sequence's tiles. */
         uint64_t tile_heads = min64(n, times(shape->n_seqs, shape->target) + shape->tiles);

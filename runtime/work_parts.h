@@ -53,6 +53,9 @@ int rapt_work_seq_read(const struct work_context *context, uint32_t b, struct wo
 uint32_t rapt_work_tile_rows(const struct work_seq *seq, uint32_t tile);
 struct work_range rapt_work_tile_range(const struct work_context *context,
                                        const struct work_seq *seq, uint32_t tile);
+/* Of all its tiles. */
+struct work_range rapt_work_seq_range(const struct work_context *context,
+                                      const struct work_seq *seq);
 
 /* Keys j < this may be seen at all: kv_len cut by sink_tokens and prefix. */
 uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
@@ -67,7 +70,7 @@ void rapt_work_staged_build(struct work_context *context, uint32_t *inout_scratc
 /* Keys of a segment when the units of `n_tiles` tiles are worked off in rounds, and how many heads
  * a round then holds. */
 uint32_t rapt_work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
-                             uint32_t *out_heads);
+                                  uint32_t *out_heads);
 /* Keys of a part that is worked off in one round. */
 uint32_t rapt_work_staged_most(const struct rapt_selection *selection);
 #define WORK_STAGE_MIN_SEGMENT 4096

@@ -28,12 +28,13 @@ struct group {
     struct span part, segment;
     uint32_t part_index, part_size, origin;
     uint32_t head_first, n_heads, n_parts;
+    uint32_t all_end; /* of the last part */
     uint32_t partial; /* first permanent partial row of the sequence */
     int first;        /* tiles without keys are written here */
 };
 
 uint32_t rapt_work_staged_segment(const struct rapt_work_params *params, uint32_t n_tiles,
-                             uint32_t *out_heads)
+                                  uint32_t *out_heads)
 {
     const struct rapt_selection *selection = params->selection;
     /* Few tiles keep few threads busy: take several heads to a round, but not in crumbs. */
@@ -53,14 +54,8 @@ uint32_t rapt_work_staged_most(const struct rapt_selection *selection)
 /* Every key some row of the sequence may see, from a multiple of 8 on. */
 static struct span hull(const struct work_context *context, const struct work_seq *seq)
 {
-    struct span all = {0, 0};
-    for (uint32_t tile = 0; tile < seq->n_tiles; tile++) {
-        struct work_range range = rapt_work_tile_range(context, seq, tile);
-        if (range.begin == range.end)
-            continue;
-        all.begin = all.end ? work_min(all.begin, range.begin) : range.begin;
-        all.end = work_max(all.end, range.end);
-    }
+    struct work_range range = rapt_work_seq_range(context, seq);
+    struct span all = {range.begin, range.end};
     all.begin = work_align_down(all.begin, STAGE_ALIGN);
     return all;
 }
@@ -74,7 +69,7 @@ void rapt_work_staged_histogram(const struct work_context *context,
             continue;
         struct span all = hull(context, &seq);
         rapt_work_histogram_add(histogram, all.end - all.begin,
-                           (uint64_t)seq.n_tiles * context->params->n_kv_heads);
+                                (uint64_t)seq.n_tiles * context->params->n_kv_heads);
     }
 }
 
@@ -176,8 +171,12 @@ static void add_items(struct stager *stager, const struct work_seq *seq, const s
     uint32_t n_rows = segment_rows(group->segment);
     struct rapt_step_item item;
     uint32_t n_items = 0, k = 0;
-    for (uint32_t tile = 0; tile < seq->n_tiles; tile++)
-        n_items += tile_item(context, seq, tile, group, &item) != TILE_NONE;
+    if (group->first && group->segment.end == group->all_end &&
+        group->segment.begin == group->part.begin)
+        n_items = seq->n_tiles; /* everything at once */
+    else
+        for (uint32_t tile = 0; tile < seq->n_tiles; tile++)
+            n_items += tile_item(context, seq, tile, group, &item) != TILE_NONE;
     /* heads one after another, so that the items of one head find its rows in the cache; the last
      * tiles first: under a causal mask they are the longest */
     for (uint32_t tile = seq->n_tiles; context->emit && tile-- > 0;) {
@@ -288,7 +287,8 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq)
     const struct rapt_work_params *params = context->params;
     struct rapt_work *work = context->work;
     struct span all = hull(context, seq);
-    struct group group = {.origin = all.begin, .n_parts = 1, .part_size = UINT32_MAX, .first = 1};
+    struct group group = {
+        .origin = all.begin, .n_parts = 1, .part_size = UINT32_MAX, .all_end = all.end, .first = 1};
     uint32_t length = all.end - all.begin;
     if (params->fixed_split) {
         group.origin = work_align_down(all.begin, params->fixed_split);
