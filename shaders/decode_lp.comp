@@ -18,7 +18,7 @@ const uint PER_WORD = KV_TYPE == RAPT_STORE_F32 ? 1 : 2; /* elements */
 const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD;
 const uint VECTORS_K = (WORDS_K + 7) / 8, VECTORS_V = (WORDS_V + 7) / 8;
 const uint O_SIZE = VECTORS_V * 2;
-const uint FOLD = 2048; /* keys whose sums are kept apart: a long sum of floats drifts */
+const uint FOLD = 512; /* keys whose sums are kept apart: a long sum of floats drifts */
 
 const uint LINE = 16; /* words of a cache line */
 
@@ -79,7 +79,7 @@ void main()
     if (index >= push.count)
         return;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
-    float q[R * VECTORS_K * 2], o[R * O_SIZE], sum[R * O_SIZE];
+    float q[R * VECTORS_K * 2], o[R * O_SIZE], sum[R * O_SIZE], lost[R * O_SIZE];
     float m[R], top[R], l[R], l_sum[R], p[R];
     lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
@@ -94,7 +94,7 @@ void main()
                 q[(r * VECTORS_K + w) * 2 + e] = there ? load_q(i + (there ? d : 0)) * scale : 0.0;
             }
         [[unroll]] for (uint i = 0; i < O_SIZE; i++)
-            sum[r * O_SIZE + i] = 0.0;
+            sum[r * O_SIZE + i] = lost[r * O_SIZE + i] = 0.0;
         top[r] = -INFINITY_F;
         m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
         l_sum[r] = 0.0;
@@ -173,23 +173,38 @@ void main()
                     uint j = min(first + n, item.kv_end - 1);
                     v_rows[n] = v_start + key_index(kv, j, false) * (4 / PER_WORD);
                 }
-                [[unroll]] for (uint w = 0; w < VECTORS_V; w++)
+                [[unroll]] for (uint w = 0; w < VECTORS_V; w++) {
+                    float low_sum[R], high_sum[R]; /* added as one: fewer roundings */
                     [[unroll]] for (uint n = 0; n < 8; n++) {
                         uint x = load_words(v_rows[n], w * 8, WORDS_V);
                         float low = low_of(x), high = high_of(x);
                         [[unroll]] for (uint r = 0; r < R; r++) {
-                            o[r * O_SIZE + w * 2] += weights[r * 8 + n] * low;
-                            if (PER_WORD == 2)
-                                o[r * O_SIZE + w * 2 + 1] += weights[r * 8 + n] * high;
+                            float a = weights[r * 8 + n];
+                            low_sum[r] = n == 0 ? a * low : low_sum[r] + a * low;
+                            high_sum[r] = n == 0 ? a * high : high_sum[r] + a * high;
                         }
                     }
+                    [[unroll]] for (uint r = 0; r < R; r++) {
+                        o[r * O_SIZE + w * 2] += low_sum[r];
+                        if (PER_WORD == 2)
+                            o[r * O_SIZE + w * 2 + 1] += high_sum[r];
+                    }
+                }
                 first += 8;
             } while (first < fold_end);
             [[unroll]] for (uint r = 0; r < R; r++) {
                 float keep = has_const ? 1.0 : weight(m_before[r], m[r]);
                 l_sum[r] = l_sum[r] * keep + l[r];
-                [[unroll]] for (uint i = 0; i < O_SIZE; i++)
-                    sum[r * O_SIZE + i] = sum[r * O_SIZE + i] * keep + o[r * O_SIZE + i];
+                [[unroll]] for (uint i = 0; i < O_SIZE; i++) {
+                    /* compensated: a million keys are thousands of folds */
+                    uint at = r * O_SIZE + i;
+                    precise float before = sum[at] * keep;
+                    precise float more = o[at] - lost[at] * keep;
+                    precise float after = before + more;
+                    precise float gone = after - before;
+                    lost[at] = gone - more;
+                    sum[at] = after;
+                }
             }
         } while (first < item.kv_end);
 

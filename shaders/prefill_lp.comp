@@ -20,8 +20,9 @@ const uint N = 8;
 #else
 const uint N = TILE_A;
 #endif
+const uint FOLD = 64 * N; /* keys whose sums are kept apart: a long sum of floats drifts */
 
-float q[R * D], o[R * DV], s[R * N];
+float q[R * D], o[R * DV], o_sum[R * DV], s[R * N];
 
 #if defined(LP_UNIFORM)
 /* Every 512 bytes of a block get a base of their own, from a number the compiler cannot see through:
@@ -73,12 +74,16 @@ void add_values(LP_INDEX base)
 {
     [[unroll]] for (uint d4 = 0; d4 < DV; d4 += 4) {
         LOAD4(quad, base, d4)
-        [[unroll]] for (uint c = 0; c < 4; c++)
+        [[unroll]] for (uint c = 0; c < 4; c++) {
+            float step_sum[R]; /* added as one: fewer roundings of the long sum */
             [[unroll]] for (uint n = 0; n < N; n++) {
                 float v = ELEMENT(quad, base, d4, c, n);
                 [[unroll]] for (uint r = 0; r < R; r++)
-                    o[r * DV + d4 + c] += s[r * N + n] * v;
+                    step_sum[r] = n == 0 ? s[r * N] * v : step_sum[r] + s[r * N + n] * v;
             }
+            [[unroll]] for (uint r = 0; r < R; r++)
+                o[r * DV + d4 + c] += step_sum[r];
+        }
     }
 }
 
@@ -105,14 +110,14 @@ void main()
         ;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
     lp_row rows[R];
-    float m[R], top[R], l[R];
+    float m[R], top[R], l[R], l_sum[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     int all_lo = 0, all_hi = 0x7fffffff;
     float scale = uintBitsToFloat(HEADER(scale));
     [[unroll]] for (uint i = 0; i < R * D; i++)
         q[i] = 0.0;
     [[unroll]] for (uint i = 0; i < R * DV; i++)
-        o[i] = 0.0;
+        o_sum[i] = 0.0;
     [[unroll]] for (uint r = 0; r < R; r++) {
         /* lanes past the last row repeat it and write nothing */
         rows[r] = load_row(item, min(r * gl_WorkGroupSize.x + gl_LocalInvocationIndex,
@@ -121,7 +126,7 @@ void main()
         all_hi = min(all_hi, rows[r].hi);
         top[r] = -INFINITY_F;
         m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
-        l[r] = 0.0;
+        l_sum[r] = 0.0;
     }
     uint at = 0;
     do {
@@ -154,42 +159,60 @@ void main()
     uint j = item.kv_begin;
     if (j < item.kv_end)
         do {
-            dot_products(k_base);
-            if ((FEATURES & SCORE_FEATURES) != 0)
-                [[unroll]] for (uint i = 0; i < R * N; i++)
-                    s[i] = finish_score(s[i], item, rows[i / N], j + i % N);
-            if (int(j) < all_lo || int(j + N - 1) > all_hi)
-                [[unroll]] for (uint i = 0; i < R * N; i++) {
-                    int key = int(j + i % N);
-                    s[i] = key >= rows[i / N].lo && key <= rows[i / N].hi ? s[i] : -INFINITY_F;
-                }
+            float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
-                [[unroll]] for (uint n = 0; n < N; n++)
-                    top[r] = max(top[r], s[r * N + n]);
-                float keep = 1.0;
-                if (!has_const) {
-                    keep = weight(m[r], top[r]);
-                    m[r] = top[r];
-                }
-                l[r] *= keep;
-                [[unroll]] for (uint d = 0; d < DV; d++)
-                    o[r * DV + d] *= keep;
-                [[unroll]] for (uint n = 0; n < N; n++) {
-                    s[r * N + n] = weight(s[r * N + n], m[r]);
-                    l[r] += s[r * N + n];
-                }
+                m_before[r] = m[r];
+                l[r] = 0.0;
             }
-            add_values(v_base);
-            j += N;
+            [[unroll]] for (uint i = 0; i < R * DV; i++)
+                o[i] = 0.0;
+            uint fold_end = min(item.kv_end, j + FOLD);
+            do {
+                dot_products(k_base);
+                if ((FEATURES & SCORE_FEATURES) != 0)
+                    [[unroll]] for (uint i = 0; i < R * N; i++)
+                        s[i] = finish_score(s[i], item, rows[i / N], j + i % N);
+                if (int(j) < all_lo || int(j + N - 1) > all_hi)
+                    [[unroll]] for (uint i = 0; i < R * N; i++) {
+                        int key = int(j + i % N);
+                        s[i] = key >= rows[i / N].lo && key <= rows[i / N].hi ? s[i] : -INFINITY_F;
+                    }
+                [[unroll]] for (uint r = 0; r < R; r++) {
+                    [[unroll]] for (uint n = 0; n < N; n++)
+                        top[r] = max(top[r], s[r * N + n]);
+                    float keep = 1.0;
+                    if (!has_const) {
+                        keep = weight(m[r], top[r]);
+                        m[r] = top[r];
+                    }
+                    l[r] *= keep;
+                    [[unroll]] for (uint d = 0; d < DV; d++)
+                        o[r * DV + d] *= keep;
+                    float step_l;
+                    [[unroll]] for (uint n = 0; n < N; n++) {
+                        s[r * N + n] = weight(s[r * N + n], m[r]);
+                        step_l = n == 0 ? s[r * N] : step_l + s[r * N + n];
+                    }
+                    l[r] += step_l;
+                }
+                add_values(v_base);
+                j += N;
 #ifdef LP_SSBO
-            bool next = j % 8 == 0;
-            k_base += next ? 2 * D - (8 - N) : N;
-            v_base += next ? 2 * DV - (8 - N) : N;
+                bool next = j % 8 == 0;
+                k_base += next ? 2 * D - (8 - N) : N;
+                v_base += next ? 2 * DV - (8 - N) : N;
 #else
-            uint skip = j % 8 == 0 ? 1 : 0;
-            k_base += 16 * N + skip * (32 * D - 128);
-            v_base += 16 * N + skip * (32 * DV - 128);
+                uint skip = j % 8 == 0 ? 1 : 0;
+                k_base += 16 * N + skip * (32 * D - 128);
+                v_base += 16 * N + skip * (32 * DV - 128);
 #endif
+            } while (j < fold_end);
+            [[unroll]] for (uint r = 0; r < R; r++) {
+                float keep = has_const ? 1.0 : weight(m_before[r], m[r]);
+                l_sum[r] = l_sum[r] * keep + l[r];
+                [[unroll]] for (uint d = 0; d < DV; d++)
+                    o_sum[r * DV + d] = o_sum[r * DV + d] * keep + o[r * DV + d];
+            }
         } while (j < item.kv_end);
 
     uint r = 0;
@@ -197,12 +220,12 @@ void main()
         uint packed = r * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
         bool mine = packed < item.n_rows;
         lp_row row = load_row(item, min(packed, item.n_rows - 1));
-        lp_end end = end_row(item, row, packed, mine, m[0], top[0], l[0]);
+        lp_end end = end_row(item, row, packed, mine, m[0], top[0], l_sum[0]);
         at = 0;
         do {
             float x[CHUNK_O];
             [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
-                x[c] = o[c] * end.keep;
+                x[c] = o_sum[c] * end.keep;
             if (end.more)
                 [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
                     x[c] += WORK(end.partial_o + at + c) * end.add;
@@ -212,11 +235,11 @@ void main()
             else if (mine)
                 [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
                     WORK(end.partial_o + at + c) = x[c];
-            ROTATE(o, R * DV, CHUNK_O)
+            ROTATE(o_sum, R * DV, CHUNK_O)
             at += CHUNK_O;
         } while (at < DV);
         ROTATE(m, R, 1)
         ROTATE(top, R, 1)
-        ROTATE(l, R, 1)
+        ROTATE(l_sum, R, 1)
     } while (++r < R);
 }
