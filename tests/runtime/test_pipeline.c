@@ -187,6 +187,13 @@ static void test_sets(void **state)
     device->caps = real;
 }
 
+/* An internal error ends a build with debug_abort on the spot. */
+#if defined(RAPT_DEBUG_ABORT)
+#define ASSERT_INTERNAL(call) ((void)0)
+#else
+#define ASSERT_INTERNAL(call) assert_int_equal((call), RAPT_ERROR_INTERNAL)
+#endif
+
 static void test_bindings(void **state)
 {
     (void)state;
@@ -196,7 +203,7 @@ static void test_bindings(void **state)
     struct rapt_bindings bindings = {{{0}}};
     device->caps.max_storage_buffer_range = 1 << 20;
     device->caps.storage_buffer_alignment = 64;
-    assert_int_equal(rapt_bindings_check(device, &pipeline, &bindings), RAPT_ERROR_INTERNAL);
+    ASSERT_INTERNAL(rapt_bindings_check(device, &pipeline, &bindings));
     bindings.fallback = (rapt_buffer){(VkBuffer)(uintptr_t)16, 0, 64};
     assert_int_equal(rapt_bindings_check(device, &pipeline, &bindings), RAPT_OK);
     bindings.buffers[RAPT_BIND_K] = (rapt_buffer){(VkBuffer)(uintptr_t)16, 128, 1 << 20};
@@ -207,7 +214,7 @@ static void test_bindings(void **state)
     assert_non_null(strstr(rapt_last_error(), "maxStorageBufferRange"));
     bindings.buffers[RAPT_BIND_K].size = 64;
     bindings.buffers[RAPT_BIND_K].offset = 4;
-    assert_int_equal(rapt_bindings_check(device, &pipeline, &bindings), RAPT_ERROR_INTERNAL);
+    ASSERT_INTERNAL(rapt_bindings_check(device, &pipeline, &bindings));
     /* By address, what the kernel does not bind may be as large as it likes. */
     pipeline.bindings = 1u << RAPT_BIND_OUT;
     bindings.buffers[RAPT_BIND_K].size = 1ull << 40;
