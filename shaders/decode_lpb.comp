@@ -1,9 +1,10 @@
 #version 450
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Split-KV decode on the CPU driver: the packed rows of an item (R = TILE_B of them, the query
- * heads of one KV head) share every load of K and V. Lane = key for both, so every lane keeps a running
- * maximum, sum and output of its own; the loop needs no subgroup operation, and eight cache lines
- * are asked for at a time, which hides memory latency. A step is TILE_A keys per lane. */
+/* Split-KV decode on the CPU driver where decode_lp.comp cannot run: uniform loads are gathers there,
+ * or a subgroup has not 8 lanes. The packed rows of an item (R = TILE_B of them, the query heads of
+ * one KV head) share every load of K and V. Lane = key for both, so every lane keeps a running
+ * maximum, sum and output of its own, and the loop needs no subgroup operation. A step is TILE_A
+ * keys per lane. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -13,6 +14,11 @@
 
 const uint R = TILE_B;
 const uint BLOCKS = TILE_A;
+const uint ELEMENT_BYTES = KV_TYPE == RAPT_STORE_F32 ? 4 : 2;
+const uint FOLD = 512 * BLOCKS; /* steps' keys whose sums are kept apart */
+const uint LINE = 64;           /* bytes of a cache line */
+
+const uint CHUNK_Q = D % 32 == 0 ? 32 : 8, CHUNK_O = DV % 32 == 0 ? 32 : 8;
 
 /* subgroupAdd is a loop over lanes here; hundreds of them take long to compile. */
 float lanes_sum(float x)
@@ -28,100 +34,147 @@ void main()
     if (index >= push.count)
         return;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
-    float q[R * D], o[R * DV], p[R * BLOCKS];
-    float m[R], top[R], l[R], keep[R];
+    float q[R * D], o[R * DV], o_sum[R * DV], p[R * BLOCKS];
+    float m[R], top[R], l[R], l_sum[R], keep[R];
     lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     float scale = uintBitsToFloat(HEADER(scale));
     [[unroll]] for (uint r = 0; r < R; r++) {
         rows[r] = load_row(item, min(r, item.n_rows - 1));
-        LP_INDEX i = q_index(item, rows[r]);
-        [[unroll]] for (uint d = 0; d < D; d++)
-            q[r * D + d] = load_q(i + d) * scale;
-        [[unroll]] for (uint d = 0; d < DV; d++)
-            o[r * DV + d] = 0.0;
         top[r] = -INFINITY_F;
         m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
-        l[r] = 0.0;
+        l_sum[r] = 0.0;
     }
+
+    [[unroll]] for (uint i = 0; i < R * DV; i++)
+        o_sum[i] = 0.0;
+    [[unroll]] for (uint i = 0; i < R * D; i++)
+        q[i] = 0.0;
+    uint at = 0;
+    do {
+        LP_INDEX i = q_index(item, load_row(item, min(at / D, item.n_rows - 1))) + at % D;
+        [[unroll]] for (uint c = 0; c < CHUNK_Q; c++)
+            q[c] = load_q(i + c) * scale;
+        ROTATE(q, R * D, CHUNK_Q)
+        at += CHUNK_Q;
+    } while (at < R * D);
 
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
-    uint first = item.kv_begin;
+    uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
+    uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
+    uint first = item.kv_begin, touched = 0;
     if (first < item.kv_end)
         do {
-            uint64_t k_at[BLOCKS], v_at[BLOCKS];
-            [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                k_at[b] = key_index(kv, min(j, item.kv_end - 1), true);
-                v_at[b] = key_index(kv, min(j, item.kv_end - 1), false);
-                [[unroll]] for (uint r = 0; r < R; r++)
-                    p[r * BLOCKS + b] = 0.0;
-            }
-            [[unroll]] for (uint d = 0; d < D; d += 4)
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    vec4 k = load_k(k_at[b] + d);
-                    [[unroll]] for (uint r = 0; r < R; r++)
-                        [[unroll]] for (uint c = 0; c < 4; c++)
-                            p[r * BLOCKS + b] += q[r * D + d + c] * k[c];
-                }
+            float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
+                m_before[r] = m[r];
+                l[r] = 0.0;
+            }
+            [[unroll]] for (uint i = 0; i < R * DV; i++)
+                o[i] = 0.0;
+            uint fold_end = min(item.kv_end, first + FOLD * gl_WorkGroupSize.x);
+            do {
+                /* The next step's rows are asked for now, one word a cache line. */
+                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+                    uint j = first + (b + BLOCKS) * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+                    j = min(j, item.kv_end - 1);
+                    uint64_t k_row = k_start + key_index(kv, j, true) * ELEMENT_BYTES;
+                    uint64_t v_row = v_start + key_index(kv, j, false) * ELEMENT_BYTES;
+                    [[unroll]] for (uint w = 0; w < D * ELEMENT_BYTES; w += LINE)
+                        touched ^= Words(k_row).at[w / 4];
+                    [[unroll]] for (uint w = 0; w < DV * ELEMENT_BYTES; w += LINE)
+                        touched ^= Words(v_row).at[w / 4];
+                }
+                uint64_t k_at[BLOCKS], v_at[BLOCKS];
                 [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                     uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                    float s = p[r * BLOCKS + b];
-                    if ((FEATURES & SCORE_FEATURES) != 0)
-                        s = finish_score(s, item, rows[r], j);
-                    bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
-                    p[r * BLOCKS + b] = seen ? s : -INFINITY_F;
-                    top[r] = max(top[r], p[r * BLOCKS + b]);
+                    k_at[b] = key_index(kv, min(j, item.kv_end - 1), true);
+                    v_at[b] = key_index(kv, min(j, item.kv_end - 1), false);
+                    [[unroll]] for (uint r = 0; r < R; r++)
+                        p[r * BLOCKS + b] = 0.0;
                 }
-                keep[r] = 1.0;
-                if (!has_const) {
-                    keep[r] = weight(m[r], top[r]);
-                    m[r] = top[r];
+                [[unroll]] for (uint d = 0; d < D; d += 4)
+                    [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+                        vec4 k = load_k(k_at[b] + d);
+                        [[unroll]] for (uint r = 0; r < R; r++)
+                            [[unroll]] for (uint c = 0; c < 4; c++)
+                                p[r * BLOCKS + b] += q[r * D + d + c] * k[c];
+                    }
+                [[unroll]] for (uint r = 0; r < R; r++) {
+                    [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+                        uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+                        float s = p[r * BLOCKS + b];
+                        if ((FEATURES & SCORE_FEATURES) != 0)
+                            s = finish_score(s, item, rows[r], j);
+                        bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
+                        p[r * BLOCKS + b] = seen ? s : -INFINITY_F;
+                        top[r] = max(top[r], p[r * BLOCKS + b]);
+                    }
+                    keep[r] = 1.0;
+                    if (!has_const) {
+                        keep[r] = weight(m[r], top[r]);
+                        m[r] = top[r];
+                    }
+                    l[r] *= keep[r];
+                    [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+                        p[r * BLOCKS + b] = weight(p[r * BLOCKS + b], m[r]);
+                        l[r] += p[r * BLOCKS + b];
+                    }
                 }
-                l[r] *= keep[r];
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    p[r * BLOCKS + b] = weight(p[r * BLOCKS + b], m[r]);
-                    l[r] += p[r * BLOCKS + b];
-                }
-            }
-            [[unroll]] for (uint d = 0; d < DV; d += 4) {
-                [[unroll]] for (uint r = 0; r < R; r++)
-                    [[unroll]] for (uint c = 0; c < 4; c++)
-                        o[r * DV + d + c] *= keep[r];
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    vec4 v = load_v(v_at[b] + d);
+                [[unroll]] for (uint d = 0; d < DV; d += 4) {
                     [[unroll]] for (uint r = 0; r < R; r++)
                         [[unroll]] for (uint c = 0; c < 4; c++)
-                            o[r * DV + d + c] += p[r * BLOCKS + b] * v[c];
+                            o[r * DV + d + c] *= keep[r];
+                    [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+                        vec4 v = load_v(v_at[b] + d);
+                        [[unroll]] for (uint r = 0; r < R; r++)
+                            [[unroll]] for (uint c = 0; c < 4; c++)
+                                o[r * DV + d + c] += p[r * BLOCKS + b] * v[c];
+                    }
+                }
+                first += BLOCKS * gl_WorkGroupSize.x;
+            } while (first < fold_end);
+            [[unroll]] for (uint r = 0; r < R; r++) {
+                float scale_by = has_const ? 1.0 : weight(m_before[r], m[r]);
+                l_sum[r] = l_sum[r] * scale_by + l[r];
+                [[unroll]] for (uint d = 0; d < DV; d++)
+                    o_sum[r * DV + d] = o_sum[r * DV + d] * scale_by + o[r * DV + d];
+            }
+        } while (first < item.kv_end);
+    if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
+        WORK(0) = 0.0;
+
+    uint r = 0;
+    do {
+        lp_row row = load_row(item, min(r, item.n_rows - 1));
+        float most = subgroupMax(top[0]);
+        float share = has_const ? 1.0 : weight(m[0], most);
+        float all_l = subgroupAdd(l_sum[0] * share);
+        bool mine = r < item.n_rows, writer = mine && gl_LocalInvocationIndex == 0;
+        lp_end end = end_row(item, row, r, writer, has_const ? m[0] : most, most, all_l);
+        at = 0;
+        do {
+            [[unroll]] for (uint d = 0; d < CHUNK_O; d += 4) {
+                float x = 0.0;
+                [[unroll]] for (uint c = 0; c < 4; c++) {
+                    float all = lanes_sum(o_sum[d + c] * share);
+                    x = gl_LocalInvocationIndex == c ? all * end.keep : x;
+                }
+                if (mine && gl_LocalInvocationIndex < 4) {
+                    uint to = at + d + gl_LocalInvocationIndex;
+                    if (end.more)
+                        x += WORK(end.partial_o + to) * end.add;
+                    if (end.direct)
+                        store_out(end.out_index + to, x);
+                    else
+                        WORK(end.partial_o + to) = x;
                 }
             }
-            first += BLOCKS * gl_WorkGroupSize.x;
-        } while (first < item.kv_end);
-
-    [[unroll]] for (uint r = 0; r < R; r++) {
-        float most = subgroupMax(top[r]);
-        float share = has_const ? 1.0 : weight(m[r], most);
-        l[r] = subgroupAdd(l[r] * share);
-        m[r] = has_const ? m[r] : most;
-        bool mine = r < item.n_rows;
-        bool writer = mine && gl_LocalInvocationIndex == 0;
-        lp_end end = end_row(item, rows[r], r, writer, m[r], most, l[r]);
-        [[unroll]] for (uint d = 0; d < DV; d += 4) {
-            float x = 0.0;
-            [[unroll]] for (uint c = 0; c < 4; c++) {
-                float all = lanes_sum(o[r * DV + d + c] * share);
-                x = gl_LocalInvocationIndex == c ? all * end.keep : x;
-            }
-            if (mine && gl_LocalInvocationIndex < 4) {
-                uint at = d + gl_LocalInvocationIndex;
-                if (end.more)
-                    x += WORK(end.partial_o + at) * end.add;
-                if (end.direct)
-                    store_out(end.out_index + at, x);
-                else
-                    WORK(end.partial_o + at) = x;
-            }
-        }
-    }
+            ROTATE(o_sum, R * DV, CHUNK_O)
+            at += CHUNK_O;
+        } while (at < DV);
+        ROTATE(m, R, 1)
+        ROTATE(top, R, 1)
+        ROTATE(l_sum, R, 1)
+    } while (++r < R);
 }

@@ -87,22 +87,13 @@ void add_values(LP_INDEX base)
     }
 }
 
-/* A row goes between memory and registers CHUNK dims a turn. Registers have no index, so the whole
- * array is rotated by as much each time. By descriptor every access is a loop over lanes, and all of
- * them in a straight line would take a minute to compile. */
+/* By descriptor every access is a loop over lanes, and those of all of a row in a straight line would
+ * take a minute to compile. */
 #ifdef LP_SSBO
 const uint CHUNK_Q = 8, CHUNK_O = 8;
 #else
 const uint CHUNK_Q = D, CHUNK_O = DV;
 #endif
-#define ROTATE(array, n, by) \
-    { \
-        float front[by]; \
-        [[unroll]] for (uint i = 0; i < by; i++) front[i] = array[i]; \
-        [[unroll]] for (uint i = by; i < n; i++) array[i - by] = array[i]; \
-        [[unroll]] for (uint i = 0; i < by; i++) array[n - by + i] = front[i]; \
-    }
-
 void main()
 {
     uint index = group_index();

@@ -225,3 +225,13 @@ lp_end end_row(lp_item item, lp_row row, uint packed, bool mine, float m, float 
     }
     return end;
 }
+
+/* Rows go between memory and registers some dims a turn. Registers have no index: a loop works on the
+ * first ones and rotates the array by as many. */
+#define ROTATE(array, n, by) \
+    { \
+        float front[by]; \
+        [[unroll]] for (uint i = 0; i < by; i++) front[i] = array[i]; \
+        [[unroll]] for (uint i = by; i < n; i++) array[i - by] = array[i]; \
+        [[unroll]] for (uint i = 0; i < by; i++) array[n - by + i] = front[i]; \
+    }
