@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KERNELS_CHECK_H
+#define KERNELS_CHECK_H
+
+/* Kernels against the float64 reference: the same random input to both, poison wherever nothing may
+ * be read and wherever something must be written, guards round every buffer. */
+
+#include <rapt/easy.h>
+
+#include "plan.h"
+
+#define CHECK_MAX_SEQS 6
+
+enum check_layout {
+    CHECK_DENSE,       /* [total, H, D]; pages [page, token, head, D] */
+    CHECK_HND,         /* [H, total, D]; pages [page, head, token, D] */
+    CHECK_PADDED,      /* rows of D + 2 elements: nothing is aligned */
+    CHECK_INTERLEAVED, /* K and V heads by turns */
+    CHECK_T2HD,        /* [total, 2, H, D], pages [page, token, 2, head, D] */
+    CHECK_BS2HD,       /* [B, longest, 2, H, D] */
+    CHECK_T3HD,        /* Q too */
+    CHECK_BS3HD
+};
+
+enum check_data {
+    CHECK_NORMAL,
+    CHECK_EQUAL,    /* all keys equal */
+    CHECK_OFFSET,   /* keys share a large offset */
+    CHECK_LIMIT,    /* values at 65504 */
+    CHECK_LARGE,    /* logits of +-10000 */
+    CHECK_DOMINANT, /* one key above all */
+    CHECK_PEAKS,    /* one key 12 and one 16 above equal others */
+    CHECK_TINY      /* -0, denormals */
+};
+
+enum check_positions {
+    CHECK_POS_DEFAULT,
+    CHECK_POS_Q_POS0,
+    CHECK_POS_SHUFFLED, /* explicit, in any order */
+    CHECK_POS_KV_POS0
+};
+
+enum check_bias { CHECK_BIAS_NONE, CHECK_BIAS_F32, CHECK_BIAS_F16, CHECK_BIAS_HOLES };
+
+struct check_case {
+    const char *name;
+    uint32_t d, dv, heads, kv_heads;
+    rapt_type q, out; /* DEFAULT = f32 */
+    uint32_t flags;
+    float softcap;
+    enum check_bias bias;
+    uint32_t page_size;
+    enum check_layout layout;
+    enum check_positions positions;
+    enum check_data data;
+    const char *mask; /* NULL = causal */
+    float const_max;
+    uint32_t n_splits, fixed_split, max_keys, block_q, block_kv, n_slices;
+    int n_seqs; /* 0 = the usual batch */
+    int32_t q_len[CHECK_MAX_SEQS], kv_len[CHECK_MAX_SEQS];
+    int shapes; /* 1 = for every kernel, 2 = for one K/V type, 3 = not in quick runs either */
+};
+
+/* What runs: the kernels to force and how sequences must look to reach them. */
+struct check_target {
+    rapt_easy *easy;
+    const char *row;
+    rapt_type kv;
+    int force_prefill, force_decode; /* RAPT_KERNEL_* + 1 */
+    int decode;                      /* q_len is cut to what decode takes */
+    int all_shapes;
+    uint64_t seed;
+    const char *only; /* a case's name, or NULL */
+    int n_run, n_failed;
+};
+
+extern const struct check_case check_cases[];
+extern const int check_n_cases;
+
+/* A buffer with guards on both sides. */
+struct check_buffer {
+    rapt_easy_buffer *buffer;
+    uint8_t *map;   /* of the whole buffer, mapped */
+    uint64_t first; /* byte the tensor starts at */
+    uint64_t bytes;
+    uint64_t hash; /* of what the kernels may only read */
+};
+
+#define CHECK_GUARD 512u
+
+enum check_tensor { CHECK_Q, CHECK_K, CHECK_V, CHECK_OUT, CHECK_N_TENSORS };
+
+/* One problem in device memory; the reference reads the same bytes. */
+struct check_problem {
+    struct check_case c;
+    rapt_type kv;
+    int decode;
+    uint64_t random;
+    int n_seqs;
+    int32_t cu_q[CHECK_MAX_SEQS + 1], cu_kv[CHECK_MAX_SEQS + 1];
+    int32_t q_pos0[CHECK_MAX_SEQS], kv_pos0[CHECK_MAX_SEQS], prefix[CHECK_MAX_SEQS];
+    int32_t *q_pos;
+    uint32_t indptr[CHECK_MAX_SEQS + 1], last_len[CHECK_MAX_SEQS], *pages, n_pool;
+    uint64_t bias_offsets[CHECK_MAX_SEQS];
+    rapt_layout layout[CHECK_N_TENSORS];
+    rapt_type type[CHECK_N_TENSORS];
+    uint64_t n_elements[CHECK_N_TENSORS];     /* from its element 0 to its end */
+    struct check_buffer memory[CHECK_N_TENSORS]; /* K and V, or Q too, may share one */
+    int shares[CHECK_N_TENSORS];              /* tensor whose buffer it lies in */
+    uint64_t element[CHECK_N_TENSORS];        /* its element 0 in that buffer */
+    struct check_buffer slopes, sinks, bias, lse, max_logit, reduced;
+    rapt_mask *mask;
+    float scale;
+};
+
+rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, rapt_type kv,
+                                 int decode, uint64_t seed, struct check_problem *out_problem);
+void check_problem_destroy(struct check_problem *problem);
+/* Element of (sequence, token, head, 0) of Q, K, V or the output, from the tensor's element 0. */
+uint64_t check_element(const struct check_problem *problem, enum check_tensor tensor, int seq,
+                       uint32_t token, uint32_t head);
+rapt_buffer check_range(const struct check_problem *problem, enum check_tensor tensor);
+
+rapt_status check_buffer_create(rapt_easy *easy, const char *name, uint64_t bytes, uint64_t shift,
+                                struct check_buffer *out_buffer);
+void check_buffer_destroy(struct check_buffer *buffer);
+rapt_buffer check_buffer_range(const struct check_buffer *buffer);
+/* 1 if both guards are as they were made. */
+int check_buffer_guarded(const struct check_buffer *buffer);
+uint64_t check_buffer_hash(const struct check_buffer *buffer);
+
+/* Runs one case; prints why it fails. */
+int check_run_case(const struct check_target *target, const struct check_case *c);
+/* The merge of rapt_merger_record. */
+int check_run_combine(const struct check_target *target);
+
+#endif

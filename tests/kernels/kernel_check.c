@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* kernel_check ROW [--seed N] [--case NAME]: one row of kernels.def, by name, against the reference.
+ * Environment: RAPT_SEED, RAPT_TEST_QUICK, RAPT_DISABLE and what else the easy tier reads. */
+
+#include "check.h"
+
+#include "kernel_table.h"
+#include "skip.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A row's name apart: op_type_path or op_path. */
+struct row_name {
+    char op[32], path[16];
+    rapt_type type;
+};
+
+static int split_name(const char *name, struct row_name *out)
+{
+    char text[64], *cut;
+    memset(out, 0, sizeof *out);
+    snprintf(text, sizeof text, "%s", name);
+    cut = strrchr(text, '_');
+    if (!cut)
+        return 0;
+    snprintf(out->path, sizeof out->path, "%.15s", cut + 1);
+    *cut = 0;
+    cut = strrchr(text, '_');
+    if (cut && rapt_type_parse(cut + 1) != RAPT_TYPE_DEFAULT) {
+        out->type = rapt_type_parse(cut + 1);
+        *cut = 0;
+    }
+    snprintf(out->op, sizeof out->op, "%.31s", text);
+    return 1;
+}
+
+static int find(const char *op, rapt_type type, const char *path)
+{
+    char name[96];
+    if (type)
+        snprintf(name, sizeof name, "%s_%s_%s", op, rapt_type_name(type), path);
+    else
+        snprintf(name, sizeof name, "%s_%s", op, path);
+    return rapt_kernel_find(name);
+}
+
+/* Prefill and decode rows of a path; where a path has no row of its own, the portable one. */
+static int find_or_portable(const char *op, rapt_type type, const char *path)
+{
+    int row = find(op, type, path);
+    if (row < 0)
+        row = find(op, RAPT_TYPE_DEFAULT, path);
+    return row < 0 ? find(op, type, "pt") : row;
+}
+
+static void run_cases(struct check_target *target, rapt_type kv, const char *path, int shapes)
+{
+    target->kv = kv;
+    target->force_prefill = find_or_portable("prefill", kv, path) + 1;
+    target->force_decode = find_or_portable("decode", kv, path) + 1;
+    for (int i = 0; i < check_n_cases; i++) {
+        const struct check_case *c = &check_cases[i];
+        if (target->only ? strcmp(target->only, c->name) != 0 : c->shapes > shapes)
+            continue;
+        target->n_run++;
+        target->n_failed += !check_run_case(target, c);
+    }
+}
+
+/* A few cases by name, for rows whose work the full lists of other rows also pass through. */
+static void run_some(struct check_target *target, rapt_type kv, const char *path,
+                     const char *const *names)
+{
+    const char *only = target->only;
+    for (; *names; names++) {
+        if (only && strcmp(only, *names) != 0)
+            continue;
+        target->only = *names;
+        run_cases(target, kv, path, 3);
+    }
+    target->only = only;
+}
+
+/* A million keys, read by decode: 12 and 16 above all others, and without peaks. */
+static void run_million(struct check_target *target, rapt_type kv, const char *path)
+{
+    const struct check_case million[] = {
+        {.name = "a million keys, peaks", .d = 64, .dv = 64, .heads = 4, .kv_heads = 1,
+         .flags = RAPT_PLAN_LSE | RAPT_PLAN_MAX_LOGIT | RAPT_PLAN_FEW_PIPELINES,
+         .data = CHECK_PEAKS, .n_seqs = 1, .q_len = {1}, .kv_len = {1000000}},
+        {.name = "a million keys", .d = 64, .dv = 64, .heads = 4, .kv_heads = 1,
+         .flags = RAPT_PLAN_LSE | RAPT_PLAN_MAX_LOGIT | RAPT_PLAN_FEW_PIPELINES,
+         .data = CHECK_EQUAL, .n_seqs = 1, .q_len = {1}, .kv_len = {1000000}},
+    };
+    target->kv = kv;
+    target->force_prefill = find_or_portable("prefill", kv, path) + 1;
+    target->force_decode = find_or_portable("decode", kv, path) + 1;
+    for (int i = 0; i < 2; i++) {
+        if (target->only && strcmp(target->only, million[i].name) != 0)
+            continue;
+        target->n_run++;
+        target->n_failed += !check_run_case(target, &million[i]);
+    }
+}
+
+static void run_row(struct check_target *target, const struct row_name *row)
+{
+    static const char *const splits[] = {"splits",      "constant maximum, sinks",
+                                         "short items", "fixed split",
+                                         "d72/40 odd",  "unnormalised, sinks",
+                                         NULL};
+    static const char *const stages[] = {"d64",      "pages of 16", "pages, unaligned",
+                                         "unaligned", "BS2HD",       "values at the f16 limit",
+                                         NULL};
+    static const char *const reduced[] = {"reduced maxima", NULL};
+    static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_F32, RAPT_TYPE_BF16};
+    int quick = test_quick();
+    target->decode = strcmp(row->op, "decode") == 0;
+    if (strcmp(row->op, "combine") == 0) {
+        target->n_run = 1;
+        target->n_failed = !check_run_combine(target);
+    } else if (strcmp(row->op, "merge") == 0) {
+        target->decode = 1;
+        run_some(target, RAPT_TYPE_F32, row->path, splits);
+    } else if (strcmp(row->op, "logit_reduce") == 0) {
+        run_some(target, RAPT_TYPE_F32, row->path, reduced);
+    } else if (strcmp(row->op, "stage") == 0) {
+        run_some(target, row->type, row->path, stages);
+    } else {
+        /* every feature with every K/V type; all head dims with f16, the usual kind */
+        rapt_type first = row->type ? row->type : RAPT_TYPE_F16;
+        run_cases(target, first, row->path, quick ? 0 : first == RAPT_TYPE_F16 ? 3 : 1);
+        for (int i = 1; i < 3 && !row->type && !quick; i++)
+            run_some(target, types[i], row->path, stages);
+        if (target->decode && first == RAPT_TYPE_F16 && !quick)
+            run_million(target, first, row->path);
+    }
+}
+
+/* NULL if the row can run here. */
+static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struct row_name *row)
+{
+    rapt_kernel_info info = {.struct_size = sizeof info};
+    if (rapt_kernel_get_info(caps, (uint32_t)kernel, &info) != RAPT_OK)
+        return rapt_last_error();
+    if (info.absent_reason)
+        return info.absent_reason;
+    if (info.unsupported_reason)
+        return info.unsupported_reason;
+    if (strncmp(row->path, "lp", 2) == 0 && strcmp(row->path, "lps") != 0 && caps->driver_major &&
+        caps->driver_major < 24)
+        return "compiles for minutes on Mesa before 24, where _lps rows are used instead";
+    return NULL;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: kernel_check ROW [--seed N] [--case NAME]\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct check_target target = {.seed = 1};
+    struct row_name row;
+    if (getenv("RAPT_SEED"))
+        target.seed = strtoull(getenv("RAPT_SEED"), NULL, 0);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
+            target.seed = strtoull(argv[++i], NULL, 0);
+        else if (strcmp(argv[i], "--case") == 0 && i + 1 < argc)
+            target.only = argv[++i];
+        else if (argv[i][0] != '-' && !target.row)
+            target.row = argv[i];
+        else
+            return usage();
+    }
+    int kernel = target.row ? rapt_kernel_find(target.row) : -1;
+    if (kernel < 0 || !split_name(target.row, &row))
+        return usage();
+    rapt_easy_params params = {.struct_size = sizeof params};
+    rapt_status status = rapt_easy_create(&params, &target.easy);
+    if (status == RAPT_ERROR_NO_DEVICE)
+        return skip_no_device(rapt_last_error());
+    if (status != RAPT_OK) {
+        fprintf(stderr, "rapt_easy_create: %s\n", rapt_last_error());
+        return 1;
+    }
+    const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target.easy));
+    const char *reason = reason_to_skip(caps, kernel, &row);
+    int result = 0;
+    if (reason) {
+        char line[256];
+        snprintf(line, sizeof line, "%s: %s", target.row, reason);
+        result = skip_test(line);
+    } else {
+        printf("%s on %s, seed %llu\n", target.row, caps->device_name,
+               (unsigned long long)target.seed);
+        run_row(&target, &row);
+        printf("%d cases, %d failed\n", target.n_run, target.n_failed);
+        result = target.n_failed || !target.n_run;
+    }
+    uint32_t messages = rapt_device_validation_messages(rapt_easy_device(target.easy));
+    if (messages) {
+        printf("FAIL  %u validation messages\n", messages);
+        result = 1;
+    }
+    rapt_easy_destroy(&target.easy);
+    return result;
+}
