@@ -1,8 +1,8 @@
 #version 450
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads push.n quads per workgroup, sixteen an iteration, and reduces them to one number per invocation, through
- * a descriptor or (BY_ADDRESS) an address; lanes side by side or (UNIFORM) all at the same place, which
- * is what the CPU driver does best. */
+/* Reads push.n quads per workgroup, sixteen an iteration, and reduces them to one number per
+ * invocation. Through a descriptor or (BY_ADDRESS) an address; lanes side by side or (UNIFORM) all at
+ * the same place, which is what the CPU driver does best. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "baseline_args.h"
