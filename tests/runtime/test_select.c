@@ -218,7 +218,7 @@ static void the_cpu_driver_gets_its_own_rows(void **state)
 {
     (void)state;
     expect_kernels("lavapipe-26.1", 0, "prefill_lp", "decode_f16_lp");
-    expect_kernels("lavapipe-26.1-wide", 0, "prefill_lp", "decode_f16_lp");
+    expect_kernels("lavapipe-26.1-wide", 0, "prefill_lp", "decode_f16_lpb");
     expect_kernels("lavapipe-25.0", 0, "prefill_lpb", "decode_f16_lpb");
     expect_kernels("lavapipe-22.3", 0, "prefill_lps", NULL);
     expect_kernels("lavapipe-26.1", RAPT_FEATURE_CPU_ROWS, "prefill_f16_pt", "decode_f16_pt");
