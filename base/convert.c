@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "convert.h"
 
+#include "wide.h"
+
 #include <rapt/reference.h>
 
 #include <string.h>
 
-static uint32_t bits_of(float value)
+RAPT_INLINE uint32_t bits_of(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static float float_of(uint32_t bits)
+RAPT_INLINE float float_of(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -43,16 +45,19 @@ uint16_t rapt_f16_from_f32(float value)
     return (uint16_t)(sign | shift_round(mantissa, 126 - exponent));
 }
 
+/* Without branches, so that loops over it become vectors. */
+RAPT_INLINE float widen_f16(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, magnitude = half & 0x7fffu;
+    uint32_t rebias = magnitude >= 0x7c00u ? 224u << 23 : 112u << 23; /* infinity and NaN: to 255 */
+    uint32_t denormal = bits_of((float)(int32_t)magnitude * 0x1p-24f);
+    uint32_t normal = (magnitude << 13) + rebias;
+    return float_of(sign | (magnitude < 0x400u ? denormal : normal));
+}
+
 float rapt_f32_from_f16(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31,
-             mantissa = half & 0x3ffu;
-    if (exponent == 31)
-        return float_of(sign | 0x7f800000u | mantissa << 13);
-    if (exponent != 0)
-        return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
-    float value = (float)mantissa * 0x1p-24f;
-    return sign ? -value : value;
+    return widen_f16(half);
 }
 
 uint16_t rapt_bf16_from_f32(float value)
@@ -84,6 +89,28 @@ float rapt_load(const void *data, rapt_type type, uint64_t i)
     if (type == RAPT_TYPE_BF16)
         return rapt_f32_from_bf16(((const uint16_t *)data)[i]);
     return ((const float *)data)[i];
+}
+
+RAPT_WIDE static void widen_row_f16(const uint16_t *from, uint32_t n, float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = widen_f16(from[i]);
+}
+
+RAPT_WIDE static void widen_row_bf16(const uint16_t *from, uint32_t n, float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = float_of((uint32_t)from[i] << 16);
+}
+
+void rapt_load_row(const void *data, rapt_type type, uint64_t first, uint32_t n, float *out_row)
+{
+    if (type == RAPT_TYPE_F16)
+        widen_row_f16((const uint16_t *)data + first, n, out_row);
+    else if (type == RAPT_TYPE_BF16)
+        widen_row_bf16((const uint16_t *)data + first, n, out_row);
+    else if (n > 0)
+        memcpy(out_row, (const float *)data + first, n * sizeof *out_row);
 }
 
 void rapt_store(void *data, rapt_type type, uint64_t i, float value)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The float64 reference: the formula of attention.h, row by row, with a running maximum. */
+#include "block.h"
 #include "convert.h"
 #include "error.h"
 #include "platform.h"
@@ -9,17 +10,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define KEY_BLOCK 256
 #define MAX_WORKERS 64
 #define ROW_BLOCK 32 /* packed rows of one KV head that share each block of converted keys */
-
-/* The dot product decides the time; let the compiler make versions for wider vectors. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__) &&   \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#else
-#define WIDE
-#endif
 
 struct scratch;
 
@@ -43,37 +35,12 @@ struct row {
 
 /* What one worker needs. */
 struct scratch {
-    float q[ROW_BLOCK][576];
-    double o[ROW_BLOCK][576];
-    float k[KEY_BLOCK][576], v[KEY_BLOCK][576];
-    double s[KEY_BLOCK];
+    double q[ROW_BLOCK][RAPT_MAX_DIM], o[ROW_BLOCK][RAPT_MAX_DIM];
+    rapt_key_columns k[RAPT_MAX_DIM];
+    rapt_value_rows v[RAPT_KEY_BLOCK], loaded[RAPT_TRANSPOSE_ROWS];
+    double s[RAPT_KEY_BLOCK]; /* scores, then weights */
     struct row rows[ROW_BLOCK];
 };
-
-WIDE static void dots(const float *q, const float (*k)[576], uint32_t n_keys, uint32_t dim,
-                      double *out_s)
-{
-    for (uint32_t j = 0; j < n_keys; j++) {
-        double sums[8] = {0};
-        for (uint32_t d = 0; d < dim; d += 8)
-            for (uint32_t c = 0; c < 8; c++)
-                sums[c] += (double)q[d + c] * (double)k[j][d + c];
-        out_s[j] = ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
-                   ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-    }
-}
-
-WIDE static void add_scaled(double *o, double weight, const float *v, uint32_t dim)
-{
-    for (uint32_t d = 0; d < dim; d++)
-        o[d] += weight * (double)v[d];
-}
-
-WIDE static void scale_by(double *o, double factor, uint32_t dim)
-{
-    for (uint32_t d = 0; d < dim; d++)
-        o[d] *= factor;
-}
 
 static double logit(const struct view *view, uint32_t b, const struct row *row, uint32_t j,
                     double dot)
@@ -91,35 +58,51 @@ static double logit(const struct view *view, uint32_t b, const struct row *row, 
     return s;
 }
 
-/* Takes keys [first, first + n) into a row; begin..end of the row are respected by the caller. */
+/* Scores of keys [begin, end) of the block that starts at key `first`; returns the largest. */
+static double row_scores(const struct view *view, uint32_t b, struct scratch *scratch, uint32_t r,
+                         uint32_t first, uint32_t begin, uint32_t end)
+{
+    const rapt_problem *p = &view->problem;
+    double *s = scratch->s, most = -INFINITY;
+    int plain = p->softcap <= 0 && !p->slopes && !p->bias.data;
+    rapt_block_dots(scratch->q[r], scratch->k, begin, end, p->head_dim, s);
+    for (uint32_t j = begin; j < end; j++) {
+        s[j] = plain ? view->scale * s[j] : logit(view, b, &scratch->rows[r], first + j, s[j]);
+        if (s[j] > most || isnan(s[j]))
+            most = s[j];
+    }
+    return most;
+}
+
+/* Takes keys [begin, end) of the block that starts at key `first` into a row. */
 static void row_update(const struct view *view, uint32_t b, struct scratch *scratch, uint32_t r,
                        uint32_t first, uint32_t begin, uint32_t end)
 {
-    const rapt_problem *p = &view->problem;
+    uint32_t dim_v = view->problem.head_dim_v;
     struct row *row = &scratch->rows[r];
-    double *s = scratch->s, *o = scratch->o[r], block_max = -INFINITY;
-    uint32_t n = end - begin, at = begin - first;
-    dots(scratch->q[r], (const float(*)[576])scratch->k + at, n, p->head_dim, s);
-    for (uint32_t j = 0; j < n; j++) {
-        s[j] = logit(view, b, row, begin + j, s[j]);
-        if (s[j] > block_max || isnan(s[j]))
-            block_max = s[j];
-    }
-    if (block_max == -INFINITY)
+    double *s = scratch->s, *o = scratch->o[r];
+    double most = row_scores(view, b, scratch, r, first, begin, end);
+    if (most == -INFINITY)
         return;
-    if (!(block_max <= row->m)) {
-        double factor = exp(row->m - block_max); /* 0 while nothing was seen */
-        scale_by(o, factor, p->head_dim_v);
+    if (!(most <= row->m)) {
+        double factor = exp(row->m - most); /* 0 while nothing was seen */
+        for (uint32_t d = 0; d < dim_v; d++)
+            o[d] *= factor;
         row->l *= factor;
-        row->m = block_max;
+        row->m = most;
     }
-    for (uint32_t j = 0; j < n; j++) {
-        if (s[j] == -INFINITY)
+    /* The value of a forbidden key does not count even if it is infinite: runs without them. */
+    uint32_t run = begin;
+    for (uint32_t j = begin; j < end; j++) {
+        if (s[j] == -INFINITY) {
+            rapt_block_add(s, scratch->v, run, j, dim_v, o);
+            run = j + 1;
             continue;
-        double weight = exp(s[j] - row->m);
-        row->l += weight;
-        add_scaled(o, weight, scratch->v[at + j], p->head_dim_v);
+        }
+        s[j] = exp(s[j] - row->m);
+        row->l += s[j];
     }
+    rapt_block_add(s, scratch->v, run, end, dim_v, o);
 }
 
 /* Joins the sink, or the caller's fixed maximum, and writes the row's results. */
@@ -176,18 +159,35 @@ static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head,
         row.pos = rapt_batch_q_pos(&view->batch, b, row.token);
         rapt_view_key_range(view, b, row.token, &row.begin, &row.end);
         rapt_view_load_row(&p->q, p->q_type, rapt_view_q_index(view, b, row.token, row.head),
-                           p->head_dim, scratch->q[n]);
+                           p->head_dim, scratch->loaded[0]);
+        for (uint32_t d = 0; d < p->head_dim; d++)
+            scratch->q[n][d] = (double)scratch->loaded[0][d];
         memset(scratch->o[n], 0, sizeof scratch->o[n]);
         scratch->rows[n++] = row;
     }
     return n;
 }
 
+/* Loads keys [first, stop) and their values. */
+static void load_block(const struct view *view, uint32_t b, uint32_t kv_head, uint32_t first,
+                       uint32_t stop, struct scratch *scratch)
+{
+    const rapt_problem *p = &view->problem;
+    for (uint32_t j = first; j < stop; j++) {
+        uint32_t at = j - first, c = at % RAPT_TRANSPOSE_ROWS;
+        rapt_view_load_row(&p->k, p->kv_type, rapt_view_kv_index(view, &p->k.layout, b, j, kv_head),
+                           p->head_dim, scratch->loaded[c]);
+        rapt_view_load_row(&p->v, p->kv_type, rapt_view_kv_index(view, &p->v.layout, b, j, kv_head),
+                           p->head_dim_v, scratch->v[at]);
+        if (c + 1 == RAPT_TRANSPOSE_ROWS || j + 1 == stop)
+            rapt_block_transpose(scratch->loaded, at - c, p->head_dim, scratch->k);
+    }
+}
+
 static void attend_rows(const struct run *run, uint32_t b, uint32_t kv_head, uint32_t n_rows,
                         struct scratch *scratch)
 {
     const struct view *view = run->view;
-    const rapt_problem *p = &view->problem;
     uint32_t begin = UINT32_MAX, end = 0;
     for (uint32_t r = 0; r < n_rows; r++) {
         const struct row *row = &scratch->rows[r];
@@ -196,22 +196,15 @@ static void attend_rows(const struct run *run, uint32_t b, uint32_t kv_head, uin
             end = row->end > end ? row->end : end;
         }
     }
-    for (uint32_t first = begin; first < end; first += KEY_BLOCK) {
-        uint32_t stop = end - first < KEY_BLOCK ? end : first + KEY_BLOCK;
-        for (uint32_t j = first; j < stop; j++) {
-            rapt_view_load_row(&p->k, p->kv_type,
-                               rapt_view_kv_index(view, &p->k.layout, b, j, kv_head), p->head_dim,
-                               scratch->k[j - first]);
-            rapt_view_load_row(&p->v, p->kv_type,
-                               rapt_view_kv_index(view, &p->v.layout, b, j, kv_head), p->head_dim_v,
-                               scratch->v[j - first]);
-        }
+    for (uint32_t first = begin; first < end; first += RAPT_KEY_BLOCK) {
+        uint32_t stop = end - first < RAPT_KEY_BLOCK ? end : first + RAPT_KEY_BLOCK;
+        load_block(view, b, kv_head, first, stop, scratch);
         for (uint32_t r = 0; r < n_rows; r++) {
             const struct row *row = &scratch->rows[r];
             uint32_t from = row->begin > first ? row->begin : first;
             uint32_t to = row->end < stop ? row->end : stop;
             if (from < to)
-                row_update(view, b, scratch, r, first, from, to);
+                row_update(view, b, scratch, r, first, from - first, to - first);
         }
     }
     for (uint32_t r = 0; r < n_rows; r++)

@@ -304,7 +304,7 @@ uint64_t rapt_view_q_index(const struct view *view, uint32_t b, uint32_t i, uint
 }
 
 uint64_t rapt_view_kv_index(const struct view *view, const rapt_layout *l, uint32_t b, uint32_t j,
-                       uint32_t head)
+                            uint32_t head)
 {
     const rapt_problem *p = &view->problem;
     uint64_t base;
@@ -319,14 +319,11 @@ uint64_t rapt_view_kv_index(const struct view *view, const rapt_layout *l, uint3
 }
 
 void rapt_view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
-                   float *out_row)
+                        float *out_row)
 {
-    if (array->type == RAPT_TYPE_F32 && stored == RAPT_TYPE_F32) {
-        memcpy(out_row, (const float *)array->data + index, dim * sizeof *out_row);
-        return;
-    }
-    for (uint32_t d = 0; d < dim; d++)
-        out_row[d] = rapt_round_to(stored, rapt_load(array->data, array->type, index + d));
+    rapt_load_row(array->data, array->type, index, dim, out_row);
+    for (uint32_t d = 0; stored != array->type && d < dim; d++)
+        out_row[d] = rapt_round_to(stored, out_row[d]);
 }
 
 float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j)
@@ -339,7 +336,7 @@ float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_
 }
 
 void rapt_view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
-                    uint32_t *out_end)
+                         uint32_t *out_end)
 {
     const struct rapt_batch *batch = &view->batch;
     int32_t lo, hi, prefix = batch->prefix ? batch->prefix[b] : 0;

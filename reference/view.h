@@ -26,11 +26,11 @@ uint64_t rapt_view_kv_index(const struct view *view, const rapt_layout *layout, 
                             uint32_t j, uint32_t head);
 /* dim values of a row as the device stores them. */
 void rapt_view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
-                   float *out_row);
+                        float *out_row);
 float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j);
 
 /* Keys [out_begin, out_end) that query i of sequence b may see. */
 void rapt_view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
-                    uint32_t *out_end);
+                         uint32_t *out_end);
 
 #endif

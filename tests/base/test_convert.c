@@ -188,6 +188,33 @@ static void loads_and_stores(void **state)
     }
 }
 
+/* The loops over rows are other code: vectors, where the processor has them. */
+static void rows_load_as_their_elements(void **state)
+{
+    (void)state;
+    static uint16_t halves[65536];
+    static float out[65536 + 1];
+    const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_BF16};
+    for (uint32_t i = 0; i < 65536; i++)
+        halves[i] = (uint16_t)i;
+    for (int t = 0; t < 2; t++) {
+        rapt_load_row(halves, types[t], 0, 65536, out);
+        for (uint32_t i = 0; i < 65536; i++)
+            assert_int_equal(bits_of(out[i]), bits_of(t ? rapt_f32_from_bf16((uint16_t)i)
+                                                        : rapt_f32_from_f16((uint16_t)i)));
+        for (uint32_t n = 0; n < 40; n++) { /* tails of vectors, and nothing past them */
+            out[n] = 77;
+            rapt_load_row(halves, types[t], 1000 + n, n, out);
+            assert_true(out[n] == 77);
+            for (uint32_t i = 0; i < n; i++)
+                assert_true(out[i] == rapt_load(halves, types[t], 1000 + n + i));
+        }
+    }
+    const float values[3] = {1, 2, 3};
+    rapt_load_row(values, RAPT_TYPE_F32, 1, 2, out);
+    assert_true(out[0] == 2 && out[1] == 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +225,7 @@ int main(void)
         cmocka_unit_test(nan_stays_nan),
         cmocka_unit_test(agrees_with_the_compiler),
         cmocka_unit_test(loads_and_stores),
+        cmocka_unit_test(rows_load_as_their_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

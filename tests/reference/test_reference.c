@@ -368,6 +368,48 @@ static void long_rows(void **state)
     }
 }
 
+/* What a forbidden key holds does not show, whoever forbids it. */
+static void forbidden_keys_do_not_count(void **state)
+{
+    (void)state;
+    enum { N = 40, DIM = 8 };
+    static float q[4 * DIM], k[N * DIM], v[N * DIM], bias[4 * N];
+    const int32_t cu_q[] = {0, 4}, cu_kv[] = {0, N};
+    rapt_mask *mask;
+    for (int i = 0; i < N * DIM; i++) {
+        k[i] = (float)(i % 7) - 3;
+        v[i] = (float)(i % 5);
+    }
+    for (int i = 0; i < 4 * DIM; i++)
+        q[i] = (float)(i % 3) - 1;
+    rapt_problem p = {.struct_size = sizeof p,
+                      .n_seqs = 1,
+                      .n_q_heads = 1,
+                      .n_kv_heads = 1,
+                      .head_dim = DIM,
+                      .q = {.data = q, .n_elements = 4 * DIM},
+                      .k = {.data = k, .n_elements = N * DIM},
+                      .v = {.data = v, .n_elements = N * DIM},
+                      .cu_q = cu_q,
+                      .cu_kv = cu_kv};
+    assert_int_equal(rapt_mask_parse(NULL, "causal & window(20, 0)", NULL, &mask), RAPT_OK);
+    p.mask = mask;
+    p.bias = (rapt_array){.data = bias, .n_elements = 4 * N};
+    for (int i = 0; i < 4; i++)
+        bias[i * N + 30] = -INFINITY;
+    double want[4 * DIM], got[4 * DIM];
+    assert_int_equal(rapt_reference_attention(&p, NULL, NULL, want, NULL, NULL), RAPT_OK);
+    const int forbidden[] = {30, 3, 15}; /* by the bias, by the window */
+    for (int i = 0; i < 3; i++)
+        for (int d = 0; d < DIM; d++) {
+            v[forbidden[i] * DIM + d] = d % 2 ? NAN : INFINITY;
+            k[forbidden[i] * DIM + d] = i ? NAN : k[forbidden[i] * DIM + d];
+        }
+    assert_int_equal(rapt_reference_attention(&p, NULL, NULL, got, NULL, NULL), RAPT_OK);
+    assert_memory_equal(got, want, sizeof got);
+    rapt_mask_destroy(&mask);
+}
+
 static void hard_logits_stay_finite(void **state)
 {
     (void)state;
@@ -426,6 +468,7 @@ int main(void)
         cmocka_unit_test(problems_and_masks_are_shared_by_threads),
         cmocka_unit_test(outputs_are_rounded_to_their_type),
         cmocka_unit_test(long_rows),
+        cmocka_unit_test(forbidden_keys_do_not_count),
         cmocka_unit_test(hard_logits_stay_finite),
         cmocka_unit_test(failing_allocators_are_survived),
     };
