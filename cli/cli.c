@@ -58,9 +58,13 @@ int cli_fail_status(rapt_status status, const char *what)
 
 double cli_seconds(void)
 {
+#ifdef TIME_UTC
     struct timespec now;
     timespec_get(&now, TIME_UTC);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#else /* older Windows run-times, whose clock() is wall time */
+    return (double)clock() / CLOCKS_PER_SEC;
+#endif
 }
 
 char *cli_format_bytes(double n_bytes, char *text, size_t text_bytes)
