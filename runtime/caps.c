@@ -160,10 +160,9 @@ static int is_cpu_driver(const rapt_caps *caps)
 static rapt_features supported_features(const struct rapt_physical *physical, int size_control,
                                         int debug_utils)
 {
-    const VkSubgroupFeatureFlags subgroup = VK_SUBGROUP_FEATURE_BASIC_BIT |
-                                            VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
-                                            VK_SUBGROUP_FEATURE_BALLOT_BIT |
-                                            VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    const VkSubgroupFeatureFlags subgroup =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
+        VK_SUBGROUP_FEATURE_BALLOT_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     const rapt_caps *caps = &physical->caps;
     rapt_features features = rapt_feature_chain_bits(&physical->chain);
     if (!size_control)

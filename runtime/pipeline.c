@@ -42,14 +42,13 @@ static rapt_status check_limits(const rapt_caps *caps, const struct rapt_kernel_
     const char *kernel = rapt_kernel_name(choice->kernel);
     const uint32_t n_buffers = count_bits(pipeline->bindings);
     if (n_buffers > caps->max_storage_buffers)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED,
-                         "%s binds %u storage buffers: %s allows %u per stage", kernel,
-                         (unsigned)n_buffers, caps->device_name,
-                         (unsigned)caps->max_storage_buffers);
+        return rapt_fail(
+            RAPT_ERROR_UNSUPPORTED, "%s binds %u storage buffers: %s allows %u per stage", kernel,
+            (unsigned)n_buffers, caps->device_name, (unsigned)caps->max_storage_buffers);
     if (caps->max_push_constants < RAPT_PUSH_BYTES)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "%s needs %u bytes of push constants: %s allows %u",
-                         kernel, (unsigned)RAPT_PUSH_BYTES, caps->device_name,
-                         (unsigned)caps->max_push_constants);
+        return rapt_fail(
+            RAPT_ERROR_UNSUPPORTED, "%s needs %u bytes of push constants: %s allows %u", kernel,
+            (unsigned)RAPT_PUSH_BYTES, caps->device_name, (unsigned)caps->max_push_constants);
     if (choice->shared_bytes > caps->max_shared_memory)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "%s needs %u bytes of shared memory: %s has %u",
                          kernel, (unsigned)choice->shared_bytes, caps->device_name,
@@ -94,8 +93,7 @@ static rapt_status create_layouts(rapt_device *device, struct rapt_pipeline *pip
         .pushConstantRangeCount = 1,
         .pPushConstantRanges = &range,
     };
-    result =
-        device->vk.vkCreatePipelineLayout(device->device, &info, NULL, &pipeline->layout);
+    result = device->vk.vkCreatePipelineLayout(device->device, &info, NULL, &pipeline->layout);
     return rapt_device_result(result, "vkCreatePipelineLayout");
 }
 
@@ -127,8 +125,8 @@ static rapt_status create_pipeline(rapt_device *device, const struct rapt_kernel
         .layout = pipeline->layout,
         .basePipelineIndex = -1,
     };
-    VkResult result = device->vk.vkCreateComputePipelines(
-        device->device, device->pipeline_cache, 1, &info, NULL, &pipeline->pipeline);
+    VkResult result = device->vk.vkCreateComputePipelines(device->device, device->pipeline_cache, 1,
+                                                          &info, NULL, &pipeline->pipeline);
     if (result == VK_SUCCESS)
         return RAPT_OK;
     pipeline->pipeline = VK_NULL_HANDLE;
@@ -172,8 +170,7 @@ rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_c
         .pCode = words,
     };
     VkShaderModule module = VK_NULL_HANDLE;
-    VkResult result =
-        device->vk.vkCreateShaderModule(device->device, &module_info, NULL, &module);
+    VkResult result = device->vk.vkCreateShaderModule(device->device, &module_info, NULL, &module);
     if (result != VK_SUCCESS)
         return rapt_device_result(result, "vkCreateShaderModule");
     status = create_layouts(device, &pipeline);
@@ -227,8 +224,7 @@ static rapt_status allocate_sets(rapt_device *device, const struct rapt_pipeline
             .descriptorSetCount = min_u32(CHUNK, n_sets - first),
             .pSetLayouts = layouts,
         };
-        VkResult result =
-            device->vk.vkAllocateDescriptorSets(device->device, &info, sets + first);
+        VkResult result = device->vk.vkAllocateDescriptorSets(device->device, &info, sets + first);
         if (result != VK_SUCCESS)
             return rapt_device_result(result, "vkAllocateDescriptorSets");
     }
@@ -344,10 +340,10 @@ rapt_status rapt_bindings_check(const rapt_device *device, const struct rapt_pip
             return rapt_fail(RAPT_ERROR_INTERNAL, "%s: nothing to bind for %s",
                              rapt_kernel_name(pipeline->kernel), binding_name(b));
         if (caps->storage_buffer_alignment && buffer->offset % caps->storage_buffer_alignment)
-            return rapt_fail(RAPT_ERROR_INTERNAL, "%s: %s is bound at offset %llu, no multiple of %u",
-                             rapt_kernel_name(pipeline->kernel), binding_name(b),
-                             (unsigned long long)buffer->offset,
-                             (unsigned)caps->storage_buffer_alignment);
+            return rapt_fail(
+                RAPT_ERROR_INTERNAL, "%s: %s is bound at offset %llu, no multiple of %u",
+                rapt_kernel_name(pipeline->kernel), binding_name(b),
+                (unsigned long long)buffer->offset, (unsigned)caps->storage_buffer_alignment);
         if (buffer->size > caps->max_storage_buffer_range)
             return rapt_fail(RAPT_ERROR_UNSUPPORTED,
                              "%s has %llu bytes: %s allows %llu in a storage buffer binding "
@@ -416,7 +412,8 @@ static rapt_status dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
     const uint32_t x = min_u32(n_groups, RAPT_GRID_X);
     const uint32_t y = (n_groups - 1) / x + 1;
     if (y > device->caps.max_workgroup_count[1])
-        return rapt_fail(RAPT_ERROR_CAPACITY, "%u work items are more than a dispatch of %s can hold",
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "%u work items are more than a dispatch of %s can hold",
                          (unsigned)n_groups, device->caps.device_name);
     rapt_status status = rapt_bindings_check(device, pipeline, bindings);
     if (status != RAPT_OK)
@@ -433,8 +430,7 @@ static rapt_status dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
     }
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->pipeline);
     if (pipeline->bindings)
-        bind_descriptors(device, pipeline, sets, slot, pipeline_index, commands, bindings,
-                         again);
+        bind_descriptors(device, pipeline, sets, slot, pipeline_index, commands, bindings, again);
     device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                   RAPT_PUSH_BYTES, push);
     device->vk.vkCmdDispatch(commands, x, y, 1);

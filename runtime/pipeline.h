@@ -46,8 +46,8 @@ struct rapt_bindings {
 rapt_status rapt_bindings_check(const rapt_device *device, const struct rapt_pipeline *pipeline,
                                 const struct rapt_bindings *bindings);
 
-/* Binds pipeline and buffers, pushes constants, dispatches n_groups as a folded 2-D grid. `sets` may
- * be NULL when the pipeline uses push descriptors. */
+/* Binds pipeline and buffers, pushes constants, dispatches n_groups as a folded 2-D grid. `sets`
+ * may be NULL when the pipeline uses push descriptors. */
 rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
                                    struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
                                    VkCommandBuffer commands, const struct rapt_bindings *bindings,
