@@ -340,7 +340,10 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
     out->decode.kernel = find_row("decode", request->kv_type, "pt");
     if (family) {
         out->prefill.kernel = find_row("prefill", RAPT_TYPE_DEFAULT, family->path);
-        int decode = find_row("decode", request->kv_type, family->path);
+        /* decode_*_lp is written for 8 lanes; the form for older versions takes any number */
+        int wide = strcmp(family->path, "lp") == 0 && caps->subgroup_size != 8;
+        const char *path = wide ? "lpb" : family->path;
+        int decode = find_row("decode", request->kv_type, path);
         out->decode.kernel = row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
         snprintf(out->why, sizeof out->why, "the CPU driver's own rows for Mesa %u.%u",
                  caps->driver_major, caps->driver_minor);
