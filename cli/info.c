@@ -79,7 +79,7 @@ static void print_choices(const rapt_caps *caps)
         }
         printf("  %-28s %s path: prefill %s, decode %s\n", shapes[i].name,
                info.path ? info.path : "?", info.prefill_kernel ? info.prefill_kernel : "-",
-               info.decode_kernel ? info.decode_kernel : "-");
+               info.decode_kernel ? info.decode_kernel : "the same");
         if (*why && strcmp(why, last_why) != 0)
             printf("  %-28s why no faster one: %s\n", "", why);
         memcpy(last_why, why, sizeof why);

@@ -24,7 +24,7 @@ assert report["devices"], "no devices in the JSON"
 for device in report["devices"]:
     assert device["name"] in text, device["name"]
     for choice in device["choices"]:
-        assert choice["path"] in ("portable", "cpu") and choice["prefill"] and choice["decode"], choice
+        assert choice["path"] in ("portable", "cpu") and choice["prefill"], choice
         assert choice["why"], f"no reason why {choice['shape']} takes no faster path"
     names = [kernel["name"] for kernel in device["kernels"]]
     assert len(names) == len(set(names)) and names, names
