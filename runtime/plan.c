@@ -190,6 +190,15 @@ static rapt_status place_all(rapt_plan *plan)
     uint32_t alignment = plan->device->caps.storage_buffer_alignment;
     plan->places.alignment = alignment > 64 ? alignment : 64;
     rapt_work_bound(&plan->work, p->max_batch, p->max_total_q, p->max_kv_len, &plan->bounds);
+    const struct rapt_work_bounds *bounds = &plan->bounds;
+    if (bounds->items == UINT32_MAX || bounds->merges == UINT32_MAX ||
+        bounds->stages == UINT32_MAX || bounds->rounds == UINT32_MAX ||
+        bounds->partial_rows == UINT32_MAX) /* then a step could count past 32 bits */
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "a step within max_total_q %u and max_kv_len %u could need 2^32 work "
+                         "items or partial rows: lower them, or raise fixed_split or "
+                         "max_keys_per_item",
+                         p->max_total_q, p->max_kv_len);
     if (p->max_work_items)
         plan->bounds.items = p->max_work_items;
     if (p->max_partial_rows)

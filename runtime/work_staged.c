@@ -188,11 +188,11 @@ static void add_items(struct stager *stager, const struct work_seq *seq, const s
                                              : 0;
         item.stage_row += stager->rows_used;
         for (uint32_t h = 0; h < group->n_heads; h++) {
-            struct rapt_step_item *at = &work->items[work->n_items + h * n_items + k];
-            *at = item;
-            at->kv_head = group->head_first + h;
-            at->stage_row += h * n_rows;
-            at->partial += h * step;
+            struct rapt_step_item one = item; /* the slot itself is never read */
+            one.kv_head = group->head_first + h;
+            one.stage_row += h * n_rows;
+            one.partial += h * step;
+            work->items[work->n_items + h * n_items + k] = one;
         }
         k++;
     }

@@ -176,6 +176,8 @@ static void bad_capacities(void **state)
     REFUSE(RAPT_ERROR_ARGUMENT, "block_kv", p.block_kv = 16, p.pages_per_block = 2);
     REFUSE(RAPT_ERROR_ARGUMENT, "pages_per_block", p.pages_per_block = 2);
     REFUSE(RAPT_ERROR_ARGUMENT, "shared_memory_limit", p.shared_memory_limit = 1u << 30);
+    REFUSE(RAPT_ERROR_ARGUMENT, "2^32", p.fixed_split = 8, p.max_kv_len = 1u << 29,
+           p.max_work_items = 1000, p.max_partial_rows = 1000);
     fake.fail_pipelines = 1;
     REFUSE(RAPT_ERROR_DEVICE_MEMORY, "vkCreateComputePipelines", (void)p);
     expect(rapt_plan_create(&device, NULL, &(rapt_plan *){NULL}), RAPT_ERROR_ARGUMENT, "NULL");

@@ -481,6 +481,23 @@ static void equal_sequences_stay_whole(void **state)
     drop(&s);
 }
 
+static void sharers_lie_side_by_side(void **state)
+{
+    (void)state;
+    struct scene s;
+    plain(&s, 2, (const uint32_t[]){400, 300}, (const uint32_t[]){700, 700});
+    rapt_mask_destroy(&s.mask);
+    s.batch.mask = NULL;
+    build(&s);
+    assert_int_equal(s.work.n_merges, 0);
+    uint32_t n_changes = 0; /* of sequence or head along the list */
+    for (uint32_t i = 1; i < s.work.n_items; i++)
+        n_changes += s.work.items[i].kv_head != s.work.items[i - 1].kv_head ||
+                     s.work.items[i].seq != s.work.items[i - 1].seq;
+    assert_int_equal(n_changes, 2 * 4 - 1);
+    drop(&s);
+}
+
 static void rows_without_keys_get_an_item(void **state)
 {
     (void)state;
@@ -596,6 +613,7 @@ int main(void)
         cmocka_unit_test(one_sequence_fills_the_device),
         cmocka_unit_test(the_longest_does_not_decide),
         cmocka_unit_test(equal_sequences_stay_whole),
+        cmocka_unit_test(sharers_lie_side_by_side),
         cmocka_unit_test(rows_without_keys_get_an_item),
         cmocka_unit_test(fixed_split_ignores_the_batch),
     };
