@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* kernel_check ROW [--seed N] [--case NAME]: one row of kernels.def, by name, against the reference.
+/* kernel_check ROW|FAMILY [--seed N] [--case NAME]: one row of kernels.def, by name, against the
+ * reference; the rows three_pass_* and ceiling_* as families.
  * Environment: RAPT_SEED, RAPT_TEST_QUICK, RAPT_DISABLE and what else the easy tier reads. */
 
 #include "check.h"
@@ -158,7 +159,7 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: kernel_check ROW [--seed N] [--case NAME]\n");
+    fprintf(stderr, "usage: kernel_check ROW|three_pass|ceiling [--seed N] [--case NAME]\n");
     return 2;
 }
 
@@ -179,7 +180,9 @@ int main(int argc, char **argv)
             return usage();
     }
     int kernel = target.row ? rapt_kernel_find(target.row) : -1;
-    if (kernel < 0 || !split_name(target.row, &row))
+    int is_family = target.row && (strcmp(target.row, "three_pass") == 0 ||
+                                   strcmp(target.row, "ceiling") == 0);
+    if (!is_family && (kernel < 0 || !split_name(target.row, &row)))
         return usage();
     rapt_easy_params params = {.struct_size = sizeof params};
     rapt_status status = rapt_easy_create(&params, &target.easy);
@@ -190,7 +193,7 @@ int main(int argc, char **argv)
         return 1;
     }
     const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target.easy));
-    const char *reason = reason_to_skip(caps, kernel, &row);
+    const char *reason = is_family ? NULL : reason_to_skip(caps, kernel, &row);
     int result = 0;
     if (reason) {
         char line[256];
@@ -199,7 +202,8 @@ int main(int argc, char **argv)
     } else {
         printf("%s on %s, seed %llu\n", target.row, caps->device_name,
                (unsigned long long)target.seed);
-        run_row(&target, &row);
+        if (!check_run_family(&target))
+            run_row(&target, &row);
         printf("%d cases, %d failed\n", target.n_run, target.n_failed);
         result = target.n_failed || !target.n_run;
     }
