@@ -339,7 +339,10 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
     out->prefill.kernel = find_row("prefill", request->kv_type, "pt");
     out->decode.kernel = find_row("decode", request->kv_type, "pt");
     if (family) {
-        out->prefill.kernel = find_row("prefill", RAPT_TYPE_DEFAULT, family->path);
+        /* prefill_lpb unrolls eight keys: beyond 512 dims it takes minutes to compile */
+        uint32_t dims = request->head_dim + request->head_dim_v;
+        int large = strcmp(family->path, "lpb") == 0 && dims > 512;
+        out->prefill.kernel = find_row("prefill", RAPT_TYPE_DEFAULT, large ? "lp" : family->path);
         /* decode_*_lp is written for 8 lanes; the form for older versions takes any number */
         int wide = strcmp(family->path, "lp") == 0 && caps->subgroup_size != 8;
         const char *path = wide ? "lpb" : family->path;
