@@ -463,6 +463,8 @@ rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params, r
 
 void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot)
 {
-    if (plan && slot < plan->params.n_steps_in_flight)
-        plan->slots[slot].recorded = 0;
+    if (!plan || slot >= plan->params.n_steps_in_flight)
+        return;
+    plan->slots[slot].recorded = 0;
+    rapt_sets_reset(&plan->sets, slot); /* nothing pending uses them any more */
 }

@@ -417,8 +417,9 @@ typedef struct rapt_step {
  * marked done). */
 RAPT_API rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params,
                                        rapt_step *out_step);
-/* Tells the library that all submissions that use the slot have finished. Optional in release
- * builds (slots are then the caller's business alone); debug builds check with it. */
+/* Tells the library that all submissions that use the slot have finished: the step may be recorded
+ * max_records_per_step times anew. Otherwise optional in release builds (slots are then the caller's
+ * business alone); debug builds check with it. */
 RAPT_API void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot);
 
 /* -------------------------------------------------------------------------------------- record */
