@@ -370,7 +370,7 @@ static void check_bounds(const struct scene *s, uint32_t max_batch, uint32_t max
 static void every_key_once(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 400; seed++) {
+    for (uint64_t seed = 1; seed <= 250; seed++) {
         uint64_t rng = seed;
         struct scene s;
         memset(&s, 0, sizeof s);
