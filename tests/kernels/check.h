@@ -104,10 +104,10 @@ struct check_problem {
     uint64_t bias_offsets[CHECK_MAX_SEQS];
     rapt_layout layout[CHECK_N_TENSORS];
     rapt_type type[CHECK_N_TENSORS];
-    uint64_t n_elements[CHECK_N_TENSORS];     /* from its element 0 to its end */
+    uint64_t n_elements[CHECK_N_TENSORS];        /* from its element 0 to its end */
     struct check_buffer memory[CHECK_N_TENSORS]; /* K and V, or Q too, may share one */
-    int shares[CHECK_N_TENSORS];              /* tensor whose buffer it lies in */
-    uint64_t element[CHECK_N_TENSORS];        /* its element 0 in that buffer */
+    int shares[CHECK_N_TENSORS];                 /* tensor whose buffer it lies in */
+    uint64_t element[CHECK_N_TENSORS];           /* its element 0 in that buffer */
     struct check_buffer slopes, sinks, bias, lse, max_logit, reduced;
     rapt_mask *mask;
     float scale;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* rapt_merger_record against rapt_reference_merge: parts that count for nothing, sinks, many parts. */
+/* rapt_merger_record against rapt_reference_merge: parts that count for nothing, sinks, many parts.
+ */
 
 #include "check.h"
 
@@ -19,9 +20,9 @@ struct combination {
 };
 
 static const struct combination combinations[] = {
-    {"two parts", 2, 24, 8, 64, 0, 1, 0},      {"sinks", 3, 24, 8, 80, 1, 1, 0},
-    {"no lse asked", 2, 6, 2, 128, 1, 0, 0},   {"one part", 1, 8, 4, 8, 0, 1, 0},
-    {"empty parts", 5, 40, 4, 72, 0, 1, 4},    {"all empty", 4, 8, 4, 512, 0, 1, 8},
+    {"two parts", 2, 24, 8, 64, 0, 1, 0},       {"sinks", 3, 24, 8, 80, 1, 1, 0},
+    {"no lse asked", 2, 6, 2, 128, 1, 0, 0},    {"one part", 1, 8, 4, 8, 0, 1, 0},
+    {"empty parts", 5, 40, 4, 72, 0, 1, 4},     {"all empty", 4, 8, 4, 512, 0, 1, 8},
     {"all empty, sinks", 4, 8, 4, 64, 1, 1, 8}, {"3000 parts", 3000, 4, 2, 24, 1, 1, 1},
 };
 

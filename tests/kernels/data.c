@@ -86,7 +86,8 @@ static void fill_lengths(struct check_problem *p)
         p->cu_q[b + 1] = p->cu_q[b] + q;
         p->cu_kv[b + 1] = p->cu_kv[b] + kv;
         p->prefix[b] = kv / 2;
-        p->kv_pos0[b] = c->positions == CHECK_POS_KV_POS0 ? random_between(&p->random, -50, 500) : 0;
+        p->kv_pos0[b] =
+            c->positions == CHECK_POS_KV_POS0 ? random_between(&p->random, -50, 500) : 0;
         p->q_pos0[b] = kv + random_between(&p->random, -40, 20);
     }
 }
@@ -232,14 +233,14 @@ static float tiny(uint64_t *random)
 static float quick_normal(uint64_t *random)
 {
     uint64_t x = random_u64(random);
-    int32_t sum = (int32_t)(x & 0xffff) + (int32_t)(x >> 16 & 0xffff) + (int32_t)(x >> 32 & 0xffff) +
-                  (int32_t)(x >> 48);
+    int32_t sum = (int32_t)(x & 0xffff) + (int32_t)(x >> 16 & 0xffff) +
+                  (int32_t)(x >> 32 & 0xffff) + (int32_t)(x >> 48);
     return ((float)sum - 131070.0f) * (1.0f / 37837.0f);
 }
 
 /* Dim i of a row of K: `common` is the row shared by all keys where the case has one. */
-static float key_value(struct check_problem *p, uint32_t token, uint32_t kv_len, const float *common,
-                       uint32_t i)
+static float key_value(struct check_problem *p, uint32_t token, uint32_t kv_len,
+                       const float *common, uint32_t i)
 {
     float x;
     switch (p->c.data) {
@@ -327,8 +328,8 @@ static rapt_status fill_bias(rapt_easy *easy, struct check_problem *p)
 {
     uint64_t n = 0, head = 0;
     for (int b = 0; b < p->n_seqs; b++) {
-        uint64_t area = (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) *
-                        (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
+        uint64_t area =
+            (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
         head = area > head ? area : head;
     }
     for (int b = 0; b < p->n_seqs; b++) {
@@ -376,8 +377,8 @@ static rapt_status create_tensors(rapt_easy *easy, struct check_problem *p)
                      : l->outer_stride    ? tokens
                                           : (uint64_t)(kv ? p->cu_kv : p->cu_q)[p->n_seqs];
         p->n_elements[t] = (l->outer_stride ? (outer - 1) * l->outer_stride : 0) +
-                           (n ? (n - 1) * l->token_stride : 0) +
-                           (heads[t] - 1) * l->head_stride + dims[t];
+                           (n ? (n - 1) * l->token_stride : 0) + (heads[t] - 1) * l->head_stride +
+                           dims[t];
         uint64_t end = p->element[t] + p->n_elements[t];
         need[p->shares[t]] = end > need[p->shares[t]] ? end : need[p->shares[t]];
     }
@@ -385,9 +386,8 @@ static rapt_status create_tensors(rapt_easy *easy, struct check_problem *p)
         if (p->shares[t] != t)
             continue;
         uint64_t bytes = need[t] * rapt_type_bytes(p->type[t]);
-        rapt_status status = check_buffer_create(easy, names[t], bytes,
-                                                 p->c.layout == CHECK_PADDED ? 12 : 0,
-                                                 &p->memory[t]);
+        rapt_status status = check_buffer_create(
+            easy, names[t], bytes, p->c.layout == CHECK_PADDED ? 12 : 0, &p->memory[t]);
         if (status != RAPT_OK)
             return status;
     }

@@ -147,8 +147,8 @@ static int prepare(struct run *run, int only, rapt_step *step)
     if (c->bias) { /* as fill_bias lays it out: one area per head, as large as the largest */
         uint64_t head = 0;
         for (int b = 0; b < p->n_seqs; b++) {
-            uint64_t area = (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) *
-                            (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
+            uint64_t area =
+                (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
             head = area > head ? area : head;
         }
         params.bias_head_stride = (uint32_t)head;
@@ -315,8 +315,8 @@ static void describe(const struct check_problem *p, rapt_problem *out)
             .data = p->bias.map + p->bias.first,
             .n_elements = (size_t)n,
             .type = half ? RAPT_TYPE_F16 : RAPT_TYPE_F32,
-            .layout.head_stride = p->n_seqs > 1 ? (p->bias_offsets[1] - 1) / c->heads
-                                                : (n - 1) / c->heads,
+            .layout.head_stride =
+                p->n_seqs > 1 ? (p->bias_offsets[1] - 1) / c->heads : (n - 1) / c->heads,
         };
         out->bias_offsets = p->bias_offsets;
     }
