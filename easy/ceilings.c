@@ -6,7 +6,7 @@
 #include "baseline_args.h"
 
 #define RUN_SECONDS 0.02 /* a run this long is far above what a submission costs */
-#define N_RUNS 7
+#define N_RUNS 15
 
 struct measurement {
     rapt_easy *easy;
