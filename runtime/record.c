@@ -128,6 +128,9 @@ static uint32_t bind(const struct recording *rec, const rapt_buffer *buffer, uin
     if (!buffer->buffer || n_bytes == 0)
         return 0;
     uint32_t rest = align_rest(rec->plan, buffer);
+    /* Kernels read whole words: an odd number of 16-bit elements takes the word its last lies in. */
+    uint64_t words = n_bytes + (4 - n_bytes % 4) % 4;
+    n_bytes = words <= buffer->size ? words : n_bytes;
     *out_bound = (rapt_buffer){buffer->buffer, buffer->offset - rest, n_bytes + rest};
     return rest / element_bytes;
 }

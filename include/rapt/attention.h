@@ -392,7 +392,8 @@ typedef struct rapt_step_params {
 
     /* RAPT_PLAN_BIAS: element(b, h, p, j) = bias_offsets[b] + h*bias_head_stride
      * + p*bias_row_stride + j. NULL offsets = 0 for every sequence; head stride 0 = shared;
-     * row stride 0 = kv_len of the sequence. */
+     * row stride 0 = kv_len of the sequence. Kernels read an f16 bias by 32-bit words: its
+     * rapt_buffer should hold the whole word its last element lies in. */
     const uint64_t *bias_offsets;
     uint32_t bias_head_stride, bias_row_stride;
 

@@ -40,7 +40,13 @@ enum check_positions {
     CHECK_POS_KV_POS0
 };
 
-enum check_bias { CHECK_BIAS_NONE, CHECK_BIAS_F32, CHECK_BIAS_F16, CHECK_BIAS_HOLES };
+enum check_bias {
+    CHECK_BIAS_NONE,
+    CHECK_BIAS_F32,
+    CHECK_BIAS_F16,     /* -65504 among them */
+    CHECK_BIAS_F16_ODD, /* the last element lies in the first half of a word */
+    CHECK_BIAS_HOLES
+};
 
 struct check_case {
     const char *name;

@@ -336,7 +336,7 @@ static rapt_status fill_bias(rapt_easy *easy, struct check_problem *p)
         p->bias_offsets[b] = n;
         n += head * p->c.heads + 1;
     }
-    int half = p->c.bias == CHECK_BIAS_F16;
+    int half = p->c.bias == CHECK_BIAS_F16 || p->c.bias == CHECK_BIAS_F16_ODD;
     rapt_status status = check_buffer_create(easy, "bias", n * (half ? 2 : 4), 4, &p->bias);
     if (status != RAPT_OK)
         return status;

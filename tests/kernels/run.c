@@ -51,7 +51,8 @@ static int make_plan(struct run *run, const struct check_target *target)
         .q_type = p->type[CHECK_Q],
         .kv_type = p->kv,
         .out_type = p->type[CHECK_OUT],
-        .bias_type = c->bias == CHECK_BIAS_F16 ? RAPT_TYPE_F16 : RAPT_TYPE_F32,
+        .bias_type = c->bias == CHECK_BIAS_F16 || c->bias == CHECK_BIAS_F16_ODD ? RAPT_TYPE_F16
+                                                                                : RAPT_TYPE_F32,
         .flags = c->flags | (c->page_size ? RAPT_PLAN_PAGED : 0u),
         .softcap = c->softcap,
         .page_size = c->page_size,
@@ -309,7 +310,7 @@ static void describe(const struct check_problem *p, rapt_problem *out)
         .prefix = rapt_mask_needs_prefix(p->mask) ? p->prefix : NULL,
     };
     if (c->bias) {
-        int half = c->bias == CHECK_BIAS_F16;
+        int half = c->bias == CHECK_BIAS_F16 || c->bias == CHECK_BIAS_F16_ODD;
         uint64_t n = p->bias.bytes / (half ? 2 : 4);
         out->bias = (rapt_array){
             .data = p->bias.map + p->bias.first,
