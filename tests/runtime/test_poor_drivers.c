@@ -11,28 +11,10 @@
 
 #include <rapt/attention.h>
 
+#include "checked_device.h"
 #include "loader.h"
 #include "platform.h"
 #include "skip.h"
-
-static rapt_device *create(const rapt_device_params *params)
-{
-    rapt_device *device = NULL;
-    rapt_status status = rapt_device_create(params, &device);
-    if (status != RAPT_OK)
-        fprintf(stderr, "rapt_device_create: %s\n", rapt_last_error());
-    assert_int_equal(status, RAPT_OK);
-    assert_non_null(device);
-    return device;
-}
-
-static void collect(void *user, rapt_log_level level, const char *line)
-{
-    char *text = user;
-    (void)level;
-    size_t used = strlen(text);
-    snprintf(text + used, 4096 - used, "%s\n", line);
-}
 
 /* A loader that lies: what the wrapped functions say instead. */
 static struct {
