@@ -137,10 +137,11 @@ rapt_status rapt_merger_record(rapt_merger *merger, const rapt_merge_params *par
                          merger->max_records);
     push.count = p.n_rows;
     push.v_base = p.head_dim_v;
-    push.flags = (p.lse.buffer ? RAPT_FEAT_LSE : 0) | (p.sinks.buffer ? RAPT_FEAT_SINKS : 0);
-    push.reserved[0] = p.n_parts;
-    push.reserved[1] = p.n_rows;
-    push.reserved[2] = p.n_q_heads;
+    push.rapt_combine_features =
+        (p.lse.buffer ? RAPT_FEAT_LSE : 0) | (p.sinks.buffer ? RAPT_FEAT_SINKS : 0);
+    push.rapt_combine_n_parts = p.n_parts;
+    push.rapt_combine_n_rows = p.n_rows;
+    push.rapt_combine_n_q_heads = p.n_q_heads;
     bindings.fallback = bound[RAPT_BIND_OUT];
     status = rapt_pipeline_dispatch(merger->device, &merger->pipeline, &merger->sets, 0, 0,
                                     p.command_buffer, &bindings, &push, p.n_rows);

@@ -47,13 +47,16 @@
 #define RAPT_BIND_HEADS 14   /* reserved: per-head tables */
 #define RAPT_BIND_COUNTS 15  /* reserved: item counts that live on the device */
 #define RAPT_BIND_ROWS 16    /* reserved: gathered query rows */
-#define RAPT_BIND_K_SCALE 17 /* reserved */
-#define RAPT_BIND_V_SCALE 18 /* reserved */
-#define RAPT_BIND_ROPE 19    /* reserved: cos/sin or frequency table */
+#define RAPT_BIND_K_SCALE 17
+#define RAPT_BIND_V_SCALE 18
+#define RAPT_BIND_ROPE 19    /* the caller's cosines and sines, f32[positions][rotary_dim] */
 #define RAPT_BIND_TREE 20    /* reserved: tree parents */
-#define RAPT_BIND_K_SEG1 21  /* reserved: second to fourth segment of a K pool, then of V's */
-#define RAPT_BIND_V_SEG1 24  /* reserved */
+#define RAPT_BIND_K_SEG1 21  /* second to fourth segment of a K pool, then of V's */
+#define RAPT_BIND_V_SEG1 24
 #define RAPT_N_BINDINGS 27
+/* kv_append */
+#define RAPT_BIND_K_NEW 1
+#define RAPT_BIND_V_NEW 4
 
 /* sets of bindings, as bits, for the BINDINGS column of kernels.def */
 #define RAPT_BINDS_ATTENTION 0x7ffu /* step, q, k, v, out, lse, max_logit, work, sinks, slopes, bias */
@@ -176,16 +179,25 @@ struct rapt_step_header {
     RAPT_U blocks_word, bits_word, heads_word, rows_word, tree_word;
     RAPT_U block_q_shift, block_kv_shift;
     RAPT_U counts_word;
+
+    /* pools in pieces: page p is page p & ((1 << shift) - 1) of piece p >> shift */
     RAPT_U seg_pages_shift, n_segments;
+    /* scales, in elements; a stride of 0 shares them */
     RAPT_U k_scale_page_stride, k_scale_token_stride, k_scale_head_stride;
     RAPT_U v_scale_page_stride, v_scale_token_stride, v_scale_head_stride;
-    RAPT_U scale_kind;
-    RAPT_U rope_dim, rope_offset, rope_kind, rope_word;
-    RAPT_F rope_theta, rope_attention_factor;
-    RAPT_U tree_start_word;
-    RAPT_U reserved[60];
+    RAPT_U scale_kind;  /* RAPT_STORE_F32 or _F16 in the low byte, rapt_scale_kind in the next */
+    RAPT_U rope_dim, rope_offset;
+    RAPT_U rope_kind;   /* rapt_rope_pairing in the low byte; RAPT_ROPE_BY_TABLE */
+    RAPT_U rope_word;   /* uint[rope_dim / 2][2]: turns per position, 0.64 fixed point, low word first */
+    RAPT_F rope_theta;  /* reserved: what it would say lies in the words above */
+    RAPT_F rope_attention_factor;
+    RAPT_U tree_start_word; /* reserved */
+    RAPT_U rope_pos_word;    /* int[total_q], or 0: rows are rotated at their positions */
+    RAPT_U rope_n_positions; /* rows of the caller's table; positions are clamped to it */
+    RAPT_U reserved[58];
 };
 #define RAPT_STEP_HEADER_WORDS 128
+#define RAPT_ROPE_BY_TABLE 0x100u
 #define RAPT_UNBOUNDED 0x40000000 /* positions are smaller than this in magnitude */
 
 /* one sequence, 24 words */
@@ -210,7 +222,10 @@ struct rapt_step_seq {
     RAPT_U bias_base_hi;
     RAPT_U tree_first; /* reserved */
     RAPT_U rows_first; /* reserved */
-    RAPT_U reserved[4];
+    RAPT_U k_scale_base_lo; /* packed only: element offset of token 0's scales */
+    RAPT_U k_scale_base_hi;
+    RAPT_U v_scale_base_lo;
+    RAPT_U v_scale_base_hi;
 };
 #define RAPT_STEP_SEQ_WORDS 24
 
@@ -292,10 +307,17 @@ struct rapt_push {
     RAPT_U sinks_base;
     RAPT_U slopes_base;
     RAPT_U bias_base;
-    RAPT_U flags;       /* reserved */
-    RAPT_U reserved[3]; /* reserved: segment table */
+    RAPT_U k_scale_lo; /* by descriptor: the base, in elements */
+    RAPT_U k_scale_hi;
+    RAPT_U v_scale_lo;
+    RAPT_U v_scale_hi;
 };
 #define RAPT_PUSH_BYTES 128
+/* combine has no tensors with scales: what these words say to it */
+#define rapt_combine_features k_scale_lo /* RAPT_FEAT_SINKS, RAPT_FEAT_LSE */
+#define rapt_combine_n_parts k_scale_hi
+#define rapt_combine_n_rows v_scale_lo
+#define rapt_combine_n_q_heads v_scale_hi
 
 /* A dispatch of n groups becomes a grid of min(n, GRID_X) x ceil(n / GRID_X); the index of a group
  * is y * min(n, GRID_X) + x, and groups at or past `count` return at once. */

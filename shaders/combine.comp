@@ -2,8 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A caller's partial results over disjoint keys (o, lse) combined, f32: rapt_merger_record. The parts
  * [n_parts, n_rows, dim] are bound as Q, their lse [n_parts, n_rows] as K; push.v_base is the dim,
- * push.reserved n_parts, n_rows and n_q_heads, push.flags RAPT_FEAT_SINKS and RAPT_FEAT_LSE. A
- * workgroup takes one row. A part that counts for nothing is not read: it may hold anything. */
+ * the rapt_combine_* words say the rest. A workgroup takes one row. A part that counts for nothing is not read: it may hold anything. */
 #extension GL_GOOGLE_include_directive : require
 #include "args.h"
 
@@ -30,10 +29,10 @@ void main()
     uint row = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     if (row >= push.count)
         return;
-    uint dim = push.v_base, n_parts = push.reserved[0], n_rows = push.reserved[1];
+    uint dim = push.v_base, n_parts = push.rapt_combine_n_parts, n_rows = push.rapt_combine_n_rows;
     float sink = NEG_INF;
-    if ((push.flags & RAPT_FEAT_SINKS) != 0)
-        sink = sinks[push.sinks_base + row % push.reserved[2]];
+    if ((push.rapt_combine_features & RAPT_FEAT_SINKS) != 0)
+        sink = sinks[push.sinks_base + row % push.rapt_combine_n_q_heads];
     float m = sink;
     for (uint p = 0; p < n_parts; p++)
         m = max(m, parts_lse[push.k_base + p * n_rows + row]);
@@ -45,7 +44,7 @@ void main()
         lost = (next - l) - dl;
         l = next;
     }
-    if (gl_LocalInvocationIndex == 0 && (push.flags & RAPT_FEAT_LSE) != 0)
+    if (gl_LocalInvocationIndex == 0 && (push.rapt_combine_features & RAPT_FEAT_LSE) != 0)
         lse_floats[push.lse_base + row] = l > 0.0 ? m + log2(l) * LN2 : NEG_INF;
     float inverse = l > 0.0 ? 1.0 / l : 0.0;
     for (uint d = gl_LocalInvocationIndex; d < dim; d += WG_SIZE) {

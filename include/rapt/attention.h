@@ -10,6 +10,7 @@
  *   rapt_plan_sizes         bytes of table memory and workspace the caller provides
  *   rapt_plan_bind          hand that memory over
  *   rapt_plan_prepare       once per step, host only: lengths and tables -> work list
+ *   rapt_plan_record_append once per layer: rotate, convert or quantize new K/V into the cache
  *   rapt_plan_record        once per layer: append dispatches to the caller's command buffer
  *
  * What is computed, for query row p (sequence b, head h, kv head h' = h / (Hq/Hkv)) at position P
@@ -25,6 +26,7 @@
 
 #include <rapt/common.h>
 #include <rapt/mask.h>
+#include <rapt/rope.h>
 
 #include <vulkan/vulkan_core.h>
 
@@ -267,6 +269,8 @@ typedef enum rapt_plan_flags {
     RAPT_PLAN_PAGED = 1 << 7,        /* K/V lie in a page pool and steps bring block tables */
     RAPT_PLAN_MAX_LOGIT_REDUCED = 1 << 8, /* record writes f32[B, Hq]: max_logit over a sequence's
                                              rows (QK-Clip); needs RAPT_PLAN_MAX_LOGIT too */
+    RAPT_PLAN_APPEND = 1 << 10, /* rapt_plan_record_append will be used */
+    RAPT_PLAN_ROPE_Q = 1 << 11, /* Q is rotated by params.rope when it is read */
     RAPT_PLAN_FEW_PIPELINES = 1 << 9 /* one pipeline that serves every combination of the flags
                                         above instead of one specialised to them: slower kernels,
                                         fewer compilations */
@@ -278,7 +282,7 @@ typedef struct rapt_plan_params {
     uint32_t head_dim;              /* of Q and K: multiple of 8, 8 to 576 */
     uint32_t head_dim_v;            /* of V and out; 0 = head_dim */
     rapt_type q_type;               /* f32, f16, bf16; default f32 */
-    rapt_type kv_type;              /* f32, f16, bf16; default f16 */
+    rapt_type kv_type;              /* any rapt_type; default f16 */
     rapt_type out_type;             /* f32, f16, bf16; default q_type */
     rapt_type bias_type;            /* f32 or f16; default f32 */
     uint32_t flags;                 /* RAPT_PLAN_* */
@@ -306,6 +310,31 @@ typedef struct rapt_plan_params {
     uint32_t fixed_split;       /* keys per part, whatever else is in the batch: batch-invariant bits */
     uint32_t max_keys_per_item; /* bound on an item's work, against watchdogs [65536 on GPUs] */
     uint32_t shared_memory_limit; /* bytes of shared memory kernels may use [what the device has] */
+
+    /* Quantized K/V. Strides of `k` and `v` are bytes then. Scales of int8, fp8_e4m3 (one per row) and
+     * int4 (head_dim / 32 per row, side by side) are tensors of their own, strides in elements;
+     * all-zero layouts mean dense [pages, page_size, Hkv] or [total, Hkv] (times head_dim / 32);
+     * RAPT_SCALE_STATIC: [Hkv]. */
+    rapt_type scale_type;       /* f32 or f16; default f32, int4 always f16 */
+    rapt_scale_kind scale_kind; /* int4: TOKEN_HEAD */
+    rapt_layout k_scale, v_scale;
+    int shared_scale;           /* RAPT_SCALE_STATIC: one scale for all heads, [1] */
+    /* Dot products of int8 and q8_0 keys in integers, with Q quantized per 32 dims as well: bound 1e-2
+     * instead of the portable one. AUTO = where the device has them accelerated. */
+    rapt_choice integer_dot;
+
+    /* A pool may lie in up to 4 pieces, each a buffer of its own or a range of one buffer that is
+     * larger than maxStorageBufferRange: page p is page p % pages_per_segment of piece
+     * p / pages_per_segment. 0 or 1 = one piece. Paged K/V only. */
+    uint32_t n_kv_segments;
+    uint32_t pages_per_segment; /* power of two */
+
+    /* RAPT_PLAN_ROPE_Q, RAPT_PLAN_APPEND: copied, except that `table` is read by nobody but the easy
+     * tier: record brings it as a buffer. NULL = no rotation. */
+    const rapt_rope *rope;
+    /* RAPT_PLAN_APPEND: the new rows */
+    rapt_type new_type;        /* f32, f16, bf16; default q_type */
+    rapt_layout k_new, v_new;  /* zero = dense [total_q, Hkv, D] */
 } rapt_plan_params;
 
 typedef struct rapt_plan rapt_plan;
@@ -325,6 +354,8 @@ typedef struct rapt_plan_info {
     const char *path;       /* "portable" or "cpu" */
     const char *why;        /* why not a faster path, one line */
     uint32_t block_q, block_kv, decode_rows, shared_memory_bytes, workgroup_size;
+    const char *append_kernel; /* NULL = unused */
+    int integer_dot;           /* keys are multiplied in integers: the coarser bound holds */
 } rapt_plan_info;
 RAPT_API void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info);
 
@@ -399,6 +430,12 @@ typedef struct rapt_step_params {
 
     uint32_t slot; /* 0 .. n_steps_in_flight-1. Writing a slot whose commands still execute is the
                       caller's error; use rapt_plan_slot_done to tell the library they finished */
+
+    /* int32[total_q]: where a query row and the appended key of the same row are rotated, if that is
+     * not their position for the mask. NULL = q_pos, else q_pos0 + i. */
+    const int32_t *rope_pos;
+    /* packed quantized K/V: like k_offsets, for the scales, in elements of scale_type */
+    const uint64_t *k_scale_offsets, *v_scale_offsets;
 } rapt_step_params;
 
 /* What prepare made of a step; plain data, copied freely, valid until the slot is prepared again. */
@@ -436,6 +473,11 @@ typedef struct rapt_record_params {
      * the slice that ends the list, unless `no_merge`; `only_merge` records just the merge. */
     uint32_t first_item, n_items;
     int no_merge, only_merge;
+
+    rapt_buffer k_scale, v_scale;             /* int8, fp8_e4m3, int4 */
+    rapt_buffer k_segments[3], v_segments[3]; /* pieces 1 to 3 of the pools; k and v are piece 0 */
+    rapt_buffer rope_table;                   /* rope.n_table_positions > 0 */
+    /* Offsets of segments and rope_table are multiples of minStorageBufferOffsetAlignment. */
 } rapt_record_params;
 
 /* Appends dispatches and the barriers between them. Changes the command buffer's compute pipeline,
@@ -448,6 +490,66 @@ typedef struct rapt_record_params {
  * Errors: ARGUMENT, SHAPE (a buffer too small), CAPACITY (max_records_per_step used up), nothing
  * is recorded then. */
 RAPT_API rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params);
+
+/* -------------------------------------------------------------------------------------- append */
+
+/* New K/V rows of the step's query tokens: row cu_q[b] + i becomes key kv_len[b] - q_len[b] + i of
+ * sequence b (the lengths are those after the append, as rapt_plan_prepare had them). K is rotated at
+ * the row's rope position, both are converted or quantized and written through the block table (or into
+ * packed K/V). Sequences with more queries than keys are refused by prepare under RAPT_PLAN_APPEND. */
+typedef struct rapt_append_params {
+    size_t struct_size;
+    VkCommandBuffer command_buffer; /* recording, outside a render pass */
+    const rapt_step *step;
+    rapt_buffer k_new, v_new;       /* [total_q, Hkv, D], [total_q, Hkv, Dv] of new_type */
+    rapt_buffer k, v, k_scale, v_scale;
+    rapt_buffer k_segments[3], v_segments[3];
+    rapt_buffer rope_table;
+} rapt_append_params;
+
+/* One dispatch, no workspace. First access: COMPUTE_SHADER reads k_new, v_new, rope_table, static
+ * scales; reads and writes k, v and scales (words at the rows' edges). Last access: the same; a barrier
+ * recorded at the end orders it before a rapt_plan_record that follows. Counts against
+ * max_records_per_step as a record does. Values that are quantized are those of
+ * rapt_quantize_rows (reference.h), bit for bit.
+ * Errors: ARGUMENT (no RAPT_PLAN_APPEND), SHAPE (a buffer too small), CAPACITY; nothing is
+ * recorded then. */
+RAPT_API rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *params);
+
+/* -------------------------------------------------------------------------------- page copies */
+
+/* Runs rapt_page_copy lists (pager.h) over any number of tensors and layers: one dispatch per
+ * buffer. Tensors are described in bytes, so that scales are tensors like any other. */
+typedef struct rapt_copy_tensor {
+    rapt_buffer buffer;      /* read and written */
+    uint64_t page_stride, token_stride, head_stride, layer_stride; /* bytes, multiples of 2 */
+    uint32_t n_heads, n_layers;
+    uint32_t row_bytes;      /* of one token and head, a multiple of 2 */
+} rapt_copy_tensor;
+
+typedef struct rapt_copier rapt_copier;
+typedef struct rapt_copier_params {
+    size_t struct_size;
+    uint32_t max_copies;        /* of one call */
+    uint32_t max_tensors;       /* of one call */
+    uint32_t n_steps_in_flight; /* slots [3] */
+} rapt_copier_params;
+
+RAPT_API rapt_status rapt_copier_create(rapt_device *device, const rapt_copier_params *params,
+                                        rapt_copier **out_copier);
+RAPT_API void rapt_copier_destroy(rapt_copier **copier);
+/* Bytes of mapped, host-visible, coherent memory for its lists; all slots together. */
+RAPT_API uint64_t rapt_copier_table_bytes(const rapt_copier *copier);
+RAPT_API rapt_status rapt_copier_bind(rapt_copier *copier, const rapt_buffer *tables,
+                                      void *tables_mapped);
+struct rapt_page_copy;
+/* Writes the list into the slot and appends the dispatches, with a barrier before and after. Copies of
+ * other groups than `group` are left out. The slot must not be executing.
+ * Errors: ARGUMENT, SHAPE (a copy reaches past a tensor's buffer), CAPACITY. */
+RAPT_API rapt_status rapt_copier_record(rapt_copier *copier, VkCommandBuffer command_buffer,
+                                        uint32_t slot, uint32_t group, uint32_t n_copies,
+                                        const struct rapt_page_copy *copies, uint32_t n_tensors,
+                                        const rapt_copy_tensor *tensors);
 
 /* ---------------------------------------------------------------------------------------- merge */
 

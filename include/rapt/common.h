@@ -93,7 +93,7 @@ typedef enum rapt_type {
     RAPT_TYPE_F32 = 1,
     RAPT_TYPE_F16 = 2,
     RAPT_TYPE_BF16 = 3,
-    RAPT_TYPE_INT8 = 4, /* quantized K/V kinds: named here, not in this version's kernels yet */
+    RAPT_TYPE_INT8 = 4, /* quantized K/V kinds, see reference.h */
     RAPT_TYPE_FP8_E4M3 = 5,
     RAPT_TYPE_INT4 = 6,
     RAPT_TYPE_Q8_0 = 7,
@@ -106,6 +106,25 @@ RAPT_API const char *rapt_type_name(rapt_type type);
 RAPT_API rapt_type rapt_type_parse(const char *name);
 /* Bytes of one element of f32, f16, bf16; 0 for the others. Thread-safety: any thread. */
 RAPT_API size_t rapt_type_bytes(rapt_type type);
+
+/* How finely the scales of int8 and fp8_e4m3 K/V are kept. Where they lie in memory is a matter of
+ * strides alone: a stride of 0 shares them. */
+typedef enum rapt_scale_kind {
+    RAPT_SCALE_TOKEN_HEAD = 0, /* one per token and KV head, taken from the row when it is stored */
+    RAPT_SCALE_TOKEN = 1,      /* int8: one per token, taken over the KV heads (head stride 0) */
+    RAPT_SCALE_STATIC = 2      /* the caller's, per KV head or one for all: never written */
+} rapt_scale_kind;
+
+/* Whether a faster, coarser way may be taken. */
+typedef enum rapt_choice {
+    RAPT_CHOICE_AUTO = 0,
+    RAPT_CHOICE_NEVER = 1,
+    RAPT_CHOICE_ALWAYS = 2 /* wherever the device can */
+} rapt_choice;
+
+/* Bytes a row of head_dim elements takes, any type; 0 if the type cannot hold that many (int4, q8_0,
+ * q4_0 need multiples of 32). Thread-safety: any thread. */
+RAPT_API size_t rapt_row_bytes(rapt_type type, uint32_t head_dim);
 
 /* Host memory. All three callbacks or none (NULL pointer to the struct = malloc and free).
  * `alloc` returns memory aligned to 16 bytes or NULL; a NULL makes the call fail with

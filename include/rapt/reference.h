@@ -11,6 +11,7 @@
 
 #include <rapt/common.h>
 #include <rapt/mask.h>
+#include <rapt/rope.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,6 +73,18 @@ typedef struct rapt_problem {
     /* Optional per-query-head masks: mask_heads[h] replaces `mask` for head h where not NULL.
      * Reserved: must be NULL in this version. */
     const rapt_mask *const *mask_heads;
+
+    /* Quantized kv_type: k and v are floats, quantized on the way in (rapt_quantize_rows). */
+    rapt_type scale_type;       /* of int8, fp8_e4m3: f32 or f16; default f32 */
+    rapt_scale_kind scale_kind; /* STATIC needs k_scale and v_scale */
+    const float *k_scale, *v_scale; /* f32[Hkv] or [1] */
+    uint32_t n_k_scale, n_v_scale;  /* Hkv or 1 */
+    rapt_choice integer_dot;        /* as in rapt_plan_params; the reference does not care */
+
+    /* Rotation of Q, and of K before it is stored; a ready page pool holds keys already rotated. */
+    const rapt_rope *rope;      /* NULL = none */
+    const int32_t *rope_pos;    /* int32[total_q]; NULL = the query positions */
+    const int32_t *k_rope_pos;  /* int32[total_kv]; NULL = kv_pos0 + j */
 } rapt_problem;
 
 /* Results, all caller's memory; any pointer may be NULL. */
@@ -121,7 +134,8 @@ typedef struct rapt_error {
 typedef enum rapt_bound_kind {
     RAPT_BOUND_PORTABLE = 0, /* 5e-6 * F; lse and max_logit 2e-5 * F */
     RAPT_BOUND_MATRIX_F16 = 1, /* max(6e-4, 5e-6 * F); stats max(2e-3, 2e-5 * F) */
-    RAPT_BOUND_MATRIX_BF16 = 2 /* max(5e-3, 5e-6 * F) */
+    RAPT_BOUND_MATRIX_BF16 = 2, /* max(5e-3, 5e-6 * F) */
+    RAPT_BOUND_INTEGER_DOT = 3  /* 1e-2, statistics too (times the largest logit) */
 } rapt_bound_kind;
 /* F = max(1, S / 64), S = max(softcap, scale * max||q|| * max||k|| + max|slope * (J - P)| + max|finite
  * bias|): rounding a large score moves its weight by that much. out_type f16 and bf16 add 4e-4 and
@@ -137,6 +151,35 @@ RAPT_API uint16_t rapt_f16_from_f32(float value);
 RAPT_API float rapt_f32_from_f16(uint16_t bits);
 RAPT_API uint16_t rapt_bf16_from_f32(float value);
 RAPT_API float rapt_f32_from_bf16(uint16_t bits);
+
+/* Rows to and from their stored form, f32[n_rows][n_heads][head_dim]; the kernels' bits exactly.
+ *   int8      s8[head_dim], round to nearest even of x / scale, limits -127 and 127
+ *   fp8_e4m3  OCP E4M3 of x / scale, round to nearest even, saturating at 448, NaN kept
+ *   int4      nibbles, low one = even d, round to nearest even of x / scale, limits -7 and 7, as
+ *             two's complement, one f16 scale per 32 dims
+ *   q8_0      ggml's block_q8_0: f16 d = absmax / 127, then 32 s8 (round half away from zero of
+ *             x * (1 / d) with the unrounded d)
+ *   q4_0      ggml's block_q4_0: f16 d = (value of largest magnitude) / -8, then 16 bytes: element i in
+ *             the low, i + 16 in the high nibble of byte i
+ * Scales of int8 and fp8: absmax / 127 and absmax / 448, rounded to scale_type before they are used;
+ * int4: absmax / 7 as f16. A row of zeros has scale 0 and reads back as zeros. */
+typedef struct rapt_quantize_params {
+    size_t struct_size;
+    rapt_type type; /* any; f32, f16, bf16 convert */
+    uint32_t head_dim, n_heads;
+    rapt_type scale_type;       /* default f32 */
+    rapt_scale_kind scale_kind;
+    const float *static_scale;  /* RAPT_SCALE_STATIC: f32[n_static_scale], n_heads or 1 */
+    uint32_t n_static_scale;
+} rapt_quantize_params;
+/* Scales one row of n_heads heads takes: n_heads, 1 (TOKEN), n_heads * head_dim / 32 (int4), 0. */
+RAPT_API size_t rapt_quantize_n_scales(const rapt_quantize_params *params);
+/* out_rows: n_rows * n_heads * rapt_row_bytes bytes, dense. out_scales: rapt_quantize_n_scales elements
+ * of scale_type (int4: f16) per row; may be NULL where there are none. Errors: ARGUMENT. */
+RAPT_API rapt_status rapt_quantize_rows(const rapt_quantize_params *params, size_t n_rows,
+                                        const float *rows, void *out_rows, void *out_scales);
+RAPT_API rapt_status rapt_dequantize_rows(const rapt_quantize_params *params, size_t n_rows,
+                                          const void *rows, const void *scales, float *out_rows);
 
 /* float64 merge of partial results, parts f32[n_parts, n_rows, head_dim_v], lse f32[n_parts, n_rows];
  * see rapt_merge_params. sinks and out_lse may be NULL. */

@@ -104,7 +104,9 @@ static void rapt_step_header_stays(void **state)
         MEMBER(rapt_step_header, rope_theta, 260),
         MEMBER(rapt_step_header, rope_attention_factor, 264),
         MEMBER(rapt_step_header, tree_start_word, 268),
-        MEMBER(rapt_step_header, reserved, 272),
+        MEMBER(rapt_step_header, rope_pos_word, 272),
+        MEMBER(rapt_step_header, rope_n_positions, 276),
+        MEMBER(rapt_step_header, reserved, 280),
     };
     CHECK(members, rapt_step_header, 512);
 }
@@ -123,7 +125,8 @@ static void rapt_step_seq_stays(void **state)
         MEMBER(rapt_step_seq, out_base_lo, 56),  MEMBER(rapt_step_seq, out_base_hi, 60),
         MEMBER(rapt_step_seq, bias_base_lo, 64), MEMBER(rapt_step_seq, bias_base_hi, 68),
         MEMBER(rapt_step_seq, tree_first, 72),   MEMBER(rapt_step_seq, rows_first, 76),
-        MEMBER(rapt_step_seq, reserved, 80),
+        MEMBER(rapt_step_seq, k_scale_base_lo, 80), MEMBER(rapt_step_seq, k_scale_base_hi, 84),
+        MEMBER(rapt_step_seq, v_scale_base_lo, 88), MEMBER(rapt_step_seq, v_scale_base_hi, 92),
     };
     CHECK(members, rapt_step_seq, 96);
 }
@@ -187,7 +190,8 @@ static void rapt_push_stays(void **state)
         MEMBER(rapt_push, lse_base, 88),     MEMBER(rapt_push, max_logit_base, 92),
         MEMBER(rapt_push, work_base, 96),    MEMBER(rapt_push, sinks_base, 100),
         MEMBER(rapt_push, slopes_base, 104), MEMBER(rapt_push, bias_base, 108),
-        MEMBER(rapt_push, flags, 112),       MEMBER(rapt_push, reserved, 116),
+        MEMBER(rapt_push, k_scale_lo, 112),  MEMBER(rapt_push, k_scale_hi, 116),
+        MEMBER(rapt_push, v_scale_lo, 120),  MEMBER(rapt_push, v_scale_hi, 124),
     };
     CHECK(members, rapt_push, 128);
 }

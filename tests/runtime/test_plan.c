@@ -337,7 +337,7 @@ static void reserved_members_are_zero(void **state)
             const struct rapt_push *push = &fake.commands[k].push;
             if (fake.commands[k].kind == FAKE_DISPATCH)
                 assert_int_equal(
-                    push->flags | push->reserved[0] | push->reserved[1] | push->reserved[2], 0);
+                    push->k_scale_lo | push->k_scale_hi | push->v_scale_lo | push->v_scale_hi, 0);
         }
         close_bench(&b);
     }

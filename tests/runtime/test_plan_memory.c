@@ -162,7 +162,7 @@ static void merger_numbers(void **state)
     for (int i = 0; i < 2; i++)
         assert_int_equal(rapt_merger_record(merger, &sound), RAPT_OK);
     assert_int_equal(fake.commands[0].push.count, 40);
-    assert_int_equal(fake.commands[0].push.reserved[0], 3);
+    assert_int_equal(fake.commands[0].push.rapt_combine_n_parts, 3);
     assert_int_equal(rapt_merger_record(merger, &sound), RAPT_ERROR_CAPACITY);
     rapt_merger_reset(merger);
     assert_int_equal(rapt_merger_record(merger, &sound), RAPT_OK);
