@@ -313,8 +313,8 @@ static void reserved_members_are_zero(void **state)
             const struct rapt_step_seq *seq =
                 (const void *)(words + header->seqs_word + s * RAPT_STEP_SEQ_WORDS);
             assert_int_equal(seq->tree_first | seq->rows_first, 0);
-            for (int r = 0; r < 4; r++)
-                assert_int_equal(seq->reserved[r], 0);
+            assert_int_equal(seq->k_scale_base_lo | seq->k_scale_base_hi, 0);
+            assert_int_equal(seq->v_scale_base_lo | seq->v_scale_base_hi, 0);
         }
         for (uint32_t k = 0; k < b.out.n_items; k++) {
             const struct rapt_step_item *item =
