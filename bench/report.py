@@ -49,12 +49,21 @@ def plain_rows(data):
     for row in data["rows"]:
         if "skipped" in row:
             rows.append([row["name"], f"skipped: {row['skipped']}"] + [""] * 6)
-        elif row["kind"] != "host" and not row["name"].endswith(("flash", "three-pass")):
+        elif row["kind"] != "host" and not row["name"].endswith(("flash", "three-pass")) \
+                and "of_f16" not in row:
             rows.append([row["name"], seconds(row["seconds"]["median"]), spread(row["seconds"]),
                          f"{row['gflops']:.1f}", f"{100 * row['of_multiply_add_ceiling']:.0f} %",
                          f"{row['kv_gbytes_per_second']:.2f}", mib(row["peak_device_bytes"]),
                          row["kernels"]])
     head = ["row", "time", "spread", "GFLOP/s", "of multiply-add", "K/V GB/s", "memory", "kernels"]
+    return table(head, rows) if rows else []
+
+
+def kind_rows(data):
+    rows = [[row["name"], seconds(row["seconds"]["median"]), f"{row['of_f16']:.2f}",
+             f"{row['kv_gbytes_per_second']:.2f}", f"{row['error']:.1e}"]
+            for row in data["rows"] if "of_f16" in row]
+    head = ["K/V kind", "time", "of f16's, run by turns", "K/V GB/s", "error"]
     return table(head, rows) if rows else []
 
 
@@ -100,7 +109,7 @@ def section(path, data):
              f"`{path.name}`. Ceilings: multiply-add {ceilings['multiply_add_gflops']:.0f} GFLOP/s, "
              f"copy {ceilings['copy_gbytes_per_second']:.1f} GB/s, "
              f"read {ceilings['read_gbytes_per_second']:.1f} GB/s.", ""]
-    lines += plain_rows(data) + paper_rows(data) + host_rows(data)
+    lines += plain_rows(data) + kind_rows(data) + paper_rows(data) + host_rows(data)
     if "memory_exponent_flash" in data:
         lines += [f"Device memory grows with length to the power {data['memory_exponent_flash']:.2f} "
                   f"in prefill (three-pass: {data.get('memory_exponent_three_pass', 0):.2f}).", ""]

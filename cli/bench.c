@@ -81,6 +81,8 @@ static void print_row(const struct bench *bench, const struct bench_row *row)
                bench_row_kv_bytes(row) * 1e-9, (double)row->tokens / row->times.median,
                cli_format_bytes((double)row->peak_bytes, bytes, sizeof bytes), row->e,
                row->ok ? "" : "  WRONG");
+        if (row->of_f16 > 0)
+            printf("%-48s %9.2fx the time of f16\n", "", row->of_f16);
     }
     fflush(stdout);
 }

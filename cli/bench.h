@@ -10,13 +10,18 @@
 
 enum bench_suite { BENCH_QUICK, BENCH_PAPER, BENCH_FULL, BENCH_N_SUITES };
 
-enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_MIXED, BENCH_HOST };
+enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_MIXED, BENCH_HOST, BENCH_PAGER, BENCH_APPEND };
+
+/* what a BENCH_PAGER row times */
+enum bench_pager { BENCH_PAGER_APPEND, BENCH_PAGER_FORK, BENCH_PAGER_LOOKUP };
 
 struct bench_spec {
     char name[96];
     enum bench_kind kind;
     struct case_spec shape;
     int three_pass;
+    int against_f16; /* runs by turns with the same problem in f16 K/V */
+    enum bench_pager pager;
     uint32_t length; /* of the paper suite's series, else 0 */
 };
 
@@ -29,11 +34,12 @@ struct bench_row {
     struct bench_spec spec;
     struct bench_times times;        /* of BENCH_HOST rows: prepare */
     struct bench_times record_times; /* of BENCH_HOST rows */
+    double of_f16; /* time over f16's, median of the pairs; 0 = not asked */
     double first_seconds; /* host: from nothing to the first result, pipelines included */
     rapt_cost cost;
-    uint64_t tokens, peak_bytes;
+    uint64_t tokens, peak_bytes, moved_bytes; /* moved: BENCH_APPEND, read and written */
     double e, bound_e; /* against the reference, on sampled rows */
-    int ok;
+    int ok, integer_dot;
     char kernels[160], why[256];
     char skipped[256]; /* why the row was not measured; "" = it was */
 };
@@ -81,6 +87,10 @@ int bench_run_row(struct bench *bench, struct bench_row *row);
 struct bench_times bench_times_of(double *seconds, uint32_t n); /* sorts them */
 /* bench_host.c: what prepare and record cost on the host. */
 int bench_run_host(struct bench *bench, struct bench_row *row);
+/* bench_pager.c: the pager's operations; no device. */
+int bench_run_pager(struct bench *bench, struct bench_row *row);
+/* bench_append.c: new K/V rows into pages. */
+int bench_run_append(struct bench *bench, struct bench_row *row);
 
 /* bench_goals.c */
 void bench_judge(struct bench *bench);

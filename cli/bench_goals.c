@@ -189,6 +189,25 @@ static void host_goals(struct bench *bench)
     excuse(record, "this run had no host row");
 }
 
+/* Quantized keys and values are there to be read faster: on the CPU driver, where arithmetic counts, at
+ * least not slower. */
+static void kv_goals(struct bench *bench)
+{
+    static const char *const kinds[] = {"int8", "fp8_e4m3", "int4", "q8_0", "q4_0"};
+    static const char *const ids[] = {"decode-int8", "decode-fp8_e4m3", "decode-int4", "decode-q8_0",
+                                      "decode-q4_0"};
+    int cpu = bench->caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    for (int i = 0; i < 5; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "decode 32768 32q/8kv d128 %s", kinds[i]);
+        struct bench_goal *goal =
+            add(bench, ids[i], name, "of f16's time", cpu ? 1.0 : 0.75, 1);
+        const struct bench_row *row = row_of(bench, goal, name);
+        if (row && row->of_f16 > 0)
+            judge(goal, row->of_f16);
+    }
+}
+
 void bench_judge(struct bench *bench)
 {
     bench->n_goals = 0;
@@ -203,4 +222,5 @@ void bench_judge(struct bench *bench)
     first_use_goal(bench);
     host_goals(bench);
     memory_goals(bench);
+    kv_goals(bench);
 }

@@ -68,6 +68,8 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
     put_text(json, "kernels", row->kernels);
     put_text(json, "why", row->why);
     put_times(json, "seconds", &row->times);
+    if (row->of_f16 > 0)
+        put(json, "of_f16", row->of_f16);
     put(json, "first_use_seconds", row->first_seconds);
     put(json, "flops", (double)row->cost.flops);
     put(json, "exponentials", (double)row->cost.exponentials);

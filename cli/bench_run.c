@@ -28,13 +28,20 @@ struct bench_times bench_times_of(double *seconds, uint32_t n)
                                 .n = n};
 }
 
-static rapt_status repeat(const struct bench *bench, rapt_easy_job *job, struct bench_row *row)
+/* `other`: the job to run by turns with, or NULL. */
+static rapt_status repeat(const struct bench *bench, rapt_easy_job *job, rapt_easy_job *other,
+                          struct bench_row *row)
 {
-    double seconds[MAX_REPEATS], sum = 0;
+    double seconds[MAX_REPEATS], ratios[MAX_REPEATS], sum = 0;
     uint32_t n = 0, most = bench->n_repeats ? bench->n_repeats : MAX_REPEATS;
     rapt_status status = RAPT_OK;
     while (n < most && status == RAPT_OK) {
-        status = rapt_easy_job_run(job, &seconds[n]);
+        double others = 0;
+        if (other)
+            status = rapt_easy_job_run(other, &others);
+        if (status == RAPT_OK)
+            status = rapt_easy_job_run(job, &seconds[n]);
+        ratios[n] = others > 0 ? seconds[n] / others : 0;
         sum += status == RAPT_OK ? seconds[n++] : 0;
         if (!bench->n_repeats &&
             ((n >= MIN_REPEATS && sum > ROW_SECONDS) || (n >= 3 && sum > MOST_SECONDS)))
@@ -42,6 +49,8 @@ static rapt_status repeat(const struct bench *bench, rapt_easy_job *job, struct 
     }
     if (status == RAPT_OK)
         row->times = bench_times_of(seconds, n);
+    if (status == RAPT_OK && other)
+        row->of_f16 = bench_times_of(ratios, n).median;
     return status;
 }
 
@@ -50,6 +59,7 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
     rapt_easy_job_info info = {.struct_size = sizeof info};
     rapt_easy_job_get_info(job, &info);
     row->cost = info.cost;
+    row->integer_dot = info.plan.integer_dot;
     const char *names[] = {info.plan.prefill_kernel, info.plan.decode_kernel,
                            info.plan.stage_kernel, info.plan.merge_kernel};
     /* Only those this step runs. */
@@ -71,14 +81,15 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
 static rapt_status check(const struct case_data *data, struct bench_row *row)
 {
     rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 4};
+    rapt_bound_kind bound = row->integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE;
     uint64_t n_rows = row->tokens * data->problem.n_q_heads;
     if (n_rows > data->spec->check_rows) {
         params.row_step = (n_rows / data->spec->check_rows) | 1;
         params.row_first = params.row_step / 2;
     }
     rapt_error error = {.struct_size = sizeof error};
-    rapt_status status = rapt_reference_check(&data->problem, &params, &data->result,
-                                              RAPT_BOUND_PORTABLE, &error);
+    rapt_status status =
+        rapt_reference_check(&data->problem, &params, &data->result, bound, &error);
     row->e = error.e;
     row->bound_e = error.bound_e;
     row->ok = status == RAPT_OK && error.ok;
@@ -87,7 +98,9 @@ static rapt_status check(const struct case_data *data, struct bench_row *row)
 
 static rapt_status measure(struct bench *bench, struct case_data *data, struct bench_row *row)
 {
-    rapt_easy_job *job = NULL;
+    rapt_easy_job *job = NULL, *other = NULL;
+    rapt_problem f16 = data->problem;
+    f16.kv_type = RAPT_TYPE_F16;
     rapt_easy_options options = data->options;
     options.three_pass = row->spec.three_pass;
     rapt_easy_peak_bytes(bench->easy, 1);
@@ -99,14 +112,19 @@ static rapt_status measure(struct bench *bench, struct case_data *data, struct b
     row->first_seconds = cli_seconds() - start;
     if (status == RAPT_OK)
         status = rapt_easy_job_run(job, NULL); /* warm */
+    row->peak_bytes = rapt_easy_peak_bytes(bench->easy, 0);
+    if (status == RAPT_OK && row->spec.against_f16)
+        status = rapt_easy_job_create(bench->easy, &f16, &options, &data->result, &other);
+    for (int i = 0; i < 2 && status == RAPT_OK && other; i++)
+        status = rapt_easy_job_run(other, NULL); /* warm */
     if (status == RAPT_OK)
-        status = repeat(bench, job, row);
+        status = repeat(bench, job, other, row);
     if (status == RAPT_OK)
         status = rapt_easy_job_read(job, &data->result);
-    row->peak_bytes = rapt_easy_peak_bytes(bench->easy, 0);
     if (status == RAPT_OK)
         describe(job, row);
     rapt_easy_job_destroy(&job);
+    rapt_easy_job_destroy(&other);
     return status == RAPT_OK ? check(data, row) : status;
 }
 

@@ -11,7 +11,7 @@ const char *bench_suite_name(enum bench_suite suite)
 
 const char *bench_kind_name(enum bench_kind kind)
 {
-    static const char *const names[] = {"prefill", "decode", "mixed", "host"};
+    static const char *const names[] = {"prefill", "decode", "mixed", "host", "pager", "append"};
     return names[kind];
 }
 
@@ -79,6 +79,21 @@ static void add_batches(struct bench *bench)
     add(bench, &host);
 }
 
+static const rapt_type quantized[] = {RAPT_TYPE_INT8, RAPT_TYPE_FP8_E4M3, RAPT_TYPE_INT4,
+                                      RAPT_TYPE_Q8_0, RAPT_TYPE_Q4_0};
+#define N_QUANTIZED (sizeof quantized / sizeof quantized[0])
+
+/* Decode over every quantized kind of K/V, by turns with f16. */
+static void add_kv_kinds(struct bench *bench)
+{
+    for (size_t i = 0; i < N_QUANTIZED; i++) {
+        struct bench_spec spec = one(BENCH_DECODE, 1, 32768, 32, 8, 128, quantized[i]);
+        spec.shape.q_type = RAPT_TYPE_F16;
+        spec.against_f16 = 1;
+        add(bench, &spec);
+    }
+}
+
 static void add_quick(struct bench *bench)
 {
     struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
@@ -89,6 +104,7 @@ static void add_quick(struct bench *bench)
     add(bench, &spec);
     spec = one(BENCH_DECODE, 1, 32768, 32, 8, 128, RAPT_TYPE_F16);
     add(bench, &spec);
+    add_kv_kinds(bench);
     add_batches(bench);
 }
 
@@ -120,6 +136,12 @@ static void add_prefill_variants(struct bench *bench)
     static const rapt_type types[] = {RAPT_TYPE_F32, RAPT_TYPE_BF16};
     for (int i = 0; i < 2; i++) {
         spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, types[i]);
+        add(bench, &spec);
+    }
+    for (size_t i = 0; i < N_QUANTIZED; i++) {
+        spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, quantized[i]);
+        spec.shape.q_type = RAPT_TYPE_F16;
+        spec.against_f16 = 1;
         add(bench, &spec);
     }
     static const uint32_t dims[] = {64, 80, 96, 192, 256};
