@@ -23,6 +23,7 @@ struct bench_spec {
     int against_f16; /* runs by turns with the same problem in f16 K/V */
     enum bench_pager pager;
     uint32_t length; /* of the paper suite's series, else 0 */
+    uint32_t n_chunks, chunk; /* BENCH_HOST: sequences with that many query tokens, the rest has 1 */
 };
 
 struct bench_times { /* seconds */

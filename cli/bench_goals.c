@@ -173,16 +173,22 @@ static void memory_goals(struct bench *bench)
     }
 }
 
+/* The slowest of the batches counts. */
 static void host_goals(struct bench *bench)
 {
     struct bench_goal *prepare = add(bench, "host-prepare", "prepare for 256 sequences", "us", 100, 1);
     struct bench_goal *record = add(bench, "host-record", "record", "us", 20, 1);
+    double prepare_us = 0, record_us = 0;
     for (uint32_t i = 0; i < bench->n_rows; i++) {
         const struct bench_row *row = &bench->rows[i];
         if (row->spec.kind != BENCH_HOST || row->skipped[0])
             continue;
-        judge(prepare, row->times.median * 1e6);
-        judge(record, row->record_times.median * 1e6);
+        prepare_us = fmax(prepare_us, row->times.median * 1e6);
+        record_us = fmax(record_us, row->record_times.median * 1e6);
+    }
+    if (prepare_us > 0) {
+        judge(prepare, prepare_us);
+        judge(record, record_us);
         return;
     }
     excuse(prepare, "this run had no host row");

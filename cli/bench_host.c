@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Host time of prepare and record, as a server would call them: a plan for 256 sequences over pages,
- * other lengths every step. Nothing is submitted. */
+ * other lengths every step. Nothing is submitted. The first few sequences may bring many query tokens
+ * each (chunks of prompts), the rest bring one. */
 #include "bench.h"
 #include "cli.h"
 
@@ -18,6 +19,7 @@ enum { TABLES, WORKSPACE, Q, K, V, OUT, N_BUFFERS };
 
 struct host {
     rapt_easy *easy;
+    uint32_t n_chunks, chunk, total_q; /* sequences with `chunk` query tokens; tokens of a step */
     rapt_plan *plan;
     rapt_easy_buffer *buffers[N_BUFFERS];
     int32_t cu_q[N_SEQS + 1];
@@ -40,7 +42,7 @@ static rapt_status make(struct host *host)
         .flags = RAPT_PLAN_PAGED,
         .page_size = PAGE,
         .max_batch = N_SEQS,
-        .max_total_q = N_SEQS,
+        .max_total_q = host->total_q,
         .max_pages = N_SEQS * (MAX_LEN / PAGE),
         .max_kv_len = MAX_LEN,
         .n_steps_in_flight = 1,
@@ -53,8 +55,8 @@ static rapt_status make(struct host *host)
     rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
     rapt_plan_sizes(host->plan, &sizes);
     uint64_t bytes[N_BUFFERS] = {sizes.table_bytes,           sizes.workspace_bytes,
-                                 N_SEQS * 32 * row,           N_POOL_PAGES * PAGE * 8 * row,
-                                 N_POOL_PAGES * PAGE * 8 * row, N_SEQS * 32 * row};
+                                 host->total_q * 32 * row,    N_POOL_PAGES * PAGE * 8 * row,
+                                 N_POOL_PAGES * PAGE * 8 * row, host->total_q * 32 * row};
     for (int i = 0; i < N_BUFFERS && status == RAPT_OK; i++)
         status = rapt_easy_buffer_create(host->easy, bytes[i], "bench host", i == TABLES,
                                          &host->buffers[i]);
@@ -75,9 +77,10 @@ static void fill(struct host *host, uint32_t step)
     uint32_t state = 12345 + step;
     for (uint32_t b = 0; b < N_SEQS; b++) {
         state = state * 1664525u + 1013904223u;
-        uint32_t length = 1 + (state >> 8) % MAX_LEN;
+        uint32_t q_len = b < host->n_chunks ? host->chunk : 1;
+        uint32_t length = q_len + (state >> 8) % (MAX_LEN - q_len + 1);
         uint32_t n_pages = (length + PAGE - 1) / PAGE;
-        host->cu_q[b + 1] = (int32_t)b + 1;
+        host->cu_q[b + 1] = host->cu_q[b] + (int32_t)q_len;
         host->indptr[b + 1] = host->indptr[b] + n_pages;
         host->last_len[b] = (length - 1) % PAGE + 1;
         for (uint32_t i = 0; i < n_pages; i++)
@@ -124,6 +127,9 @@ int bench_run_host(struct bench *bench, struct bench_row *row)
     if (!host)
         return cli_fail(CLI_DEVICE, "out of memory");
     host->easy = bench->easy;
+    host->n_chunks = row->spec.n_chunks;
+    host->chunk = row->spec.chunk;
+    host->total_q = N_SEQS - host->n_chunks + host->n_chunks * host->chunk;
     rapt_status status = make(host);
     for (uint32_t i = 0; i < N_STEPS && status == RAPT_OK; i++)
         status = step(host, i);
@@ -137,7 +143,7 @@ int bench_run_host(struct bench *bench, struct bench_row *row)
     if (status == RAPT_OK) {
         row->times = bench_times_of(host->prepare, N_STEPS);
         row->record_times = bench_times_of(host->record, N_STEPS);
-        row->tokens = N_SEQS;
+        row->tokens = host->total_q;
         row->ok = 1;
     } else if (rapt_status_group(status) == RAPT_STATUS_GROUP_CAPABILITY) {
         snprintf(row->skipped, sizeof row->skipped, "%s", rapt_last_error());

@@ -77,6 +77,16 @@ static void add_batches(struct bench *bench)
     add(bench, &mixed);
     struct bench_spec host = {.kind = BENCH_HOST, .name = "host 256 sequences 32q/8kv d128 f16 paged"};
     add(bench, &host);
+    struct bench_spec mixed_host = {.kind = BENCH_HOST,
+                                    .name = "host 8x500+248x1 32q/8kv d128 f16 paged",
+                                    .n_chunks = 8,
+                                    .chunk = 500};
+    add(bench, &mixed_host);
+    struct bench_spec chunks = {.kind = BENCH_HOST,
+                                .name = "host 256x32 32q/8kv d128 f16 paged",
+                                .n_chunks = 256,
+                                .chunk = 32};
+    add(bench, &chunks);
 }
 
 static const rapt_type quantized[] = {RAPT_TYPE_INT8, RAPT_TYPE_FP8_E4M3, RAPT_TYPE_INT4,
