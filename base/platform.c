@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #if !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE 1 /* flock there */
+#define _FILE_OFFSET_BITS 64
+#else
+#define _WIN32_WINNT 0x0600 /* SetFileInformationByHandle */
 #endif
 
 #include "platform.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(_WIN32)
@@ -17,7 +22,10 @@ typedef HANDLE thread_handle;
 #define THREAD_RETURN 0
 #else
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -143,6 +151,244 @@ int rapt_replace_file(const char *from, const char *to)
 #else
     return rename(from, to) == 0;
 #endif
+}
+
+/* Handles are kept plus one, so that a zeroed rapt_file is none (a descriptor may be 0). */
+#if defined(_WIN32)
+static HANDLE native(const rapt_file *file)
+{
+    return (HANDLE)(file->handle - 1);
+}
+
+static int last_code(void)
+{
+    DWORD code = GetLastError();
+    return code ? (int)code : (int)ERROR_GEN_FAILURE;
+}
+
+int rapt_file_create(const char *path, rapt_file *out_file)
+{
+    /* No sharing: a second writer finds it busy. DELETE allows the rename of the open file. */
+    HANDLE handle = CreateFileA(path, GENERIC_WRITE | DELETE, 0, NULL, CREATE_ALWAYS,
+                                FILE_ATTRIBUTE_NORMAL, NULL);
+    if (handle == INVALID_HANDLE_VALUE)
+        return GetLastError() == ERROR_SHARING_VIOLATION ? RAPT_FILE_BUSY : last_code();
+    out_file->handle = (intptr_t)handle + 1;
+    return 0;
+}
+
+int rapt_file_write(const rapt_file *file, const void *data, size_t n_bytes)
+{
+    const char *bytes = data;
+    while (n_bytes > 0) {
+        DWORD piece = n_bytes < 1u << 30 ? (DWORD)n_bytes : 1u << 30, done = 0;
+        if (!WriteFile(native(file), bytes, piece, &done, NULL))
+            return last_code();
+        bytes += done;
+        n_bytes -= done;
+    }
+    return 0;
+}
+
+int rapt_file_replace(const rapt_file *file, const char *from, const char *to)
+{
+    (void)from; /* the open file is renamed, wherever it lies */
+    if (!FlushFileBuffers(native(file)))
+        return last_code();
+    int n_wide = MultiByteToWideChar(CP_ACP, 0, to, -1, NULL, 0);
+    if (n_wide <= 0)
+        return last_code();
+    size_t n_bytes = sizeof(FILE_RENAME_INFO) + (size_t)n_wide * sizeof(WCHAR);
+    FILE_RENAME_INFO *info = calloc(1, n_bytes);
+    if (!info)
+        return ERROR_NOT_ENOUGH_MEMORY;
+    info->ReplaceIfExists = TRUE;
+    info->FileNameLength = (DWORD)((size_t)(n_wide - 1) * sizeof(WCHAR));
+    MultiByteToWideChar(CP_ACP, 0, to, -1, info->FileName, n_wide);
+    BOOL done = SetFileInformationByHandle(native(file), FileRenameInfo, info, (DWORD)n_bytes);
+    int code = done ? 0 : last_code();
+    free(info);
+    return code;
+}
+
+int rapt_file_open(const char *path, rapt_file *out_file, uint64_t *out_bytes)
+{
+    HANDLE handle = CreateFileA(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
+                                OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    LARGE_INTEGER size;
+    if (handle == INVALID_HANDLE_VALUE)
+        return last_code();
+    if (!GetFileSizeEx(handle, &size)) {
+        int code = last_code();
+        CloseHandle(handle);
+        return code;
+    }
+    out_file->handle = (intptr_t)handle + 1;
+    *out_bytes = (uint64_t)size.QuadPart;
+    return 0;
+}
+
+int rapt_file_read(const rapt_file *file, uint64_t offset, void *data, size_t n_bytes)
+{
+    char *bytes = data;
+    while (n_bytes > 0) {
+        OVERLAPPED at = {.Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32)};
+        DWORD piece = n_bytes < 1u << 30 ? (DWORD)n_bytes : 1u << 30, done = 0;
+        if (!ReadFile(native(file), bytes, piece, &done, &at))
+            return GetLastError() == ERROR_HANDLE_EOF ? RAPT_FILE_SHORT : last_code();
+        if (done == 0)
+            return RAPT_FILE_SHORT;
+        bytes += done;
+        offset += done;
+        n_bytes -= done;
+    }
+    return 0;
+}
+
+void rapt_file_close(rapt_file *file)
+{
+    if (file->handle)
+        CloseHandle(native(file));
+    file->handle = 0;
+}
+#else
+static int native(const rapt_file *file)
+{
+    return (int)(file->handle - 1);
+}
+
+#define FILE_STALE (-3)
+
+/* Locks the file, if it still is the one of that name: the one who held the lock before may have
+ * given it another since, or removed it. */
+static int claim(int fd, const char *path)
+{
+    struct stat opened, named;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return RAPT_FILE_BUSY;
+    if (fstat(fd, &opened) != 0)
+        return errno;
+    if (stat(path, &named) != 0 || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+        return FILE_STALE;
+    return ftruncate(fd, 0) == 0 ? 0 : errno;
+}
+
+int rapt_file_create(const char *path, rapt_file *out_file)
+{
+    int code = FILE_STALE;
+    for (int i = 0; i < 100 && code == FILE_STALE; i++) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return errno;
+        code = claim(fd, path);
+        if (code == 0)
+            out_file->handle = (intptr_t)fd + 1;
+        else
+            close(fd);
+    }
+    return code == FILE_STALE ? RAPT_FILE_BUSY : code;
+}
+
+int rapt_file_write(const rapt_file *file, const void *data, size_t n_bytes)
+{
+    const char *bytes = data;
+    while (n_bytes > 0) {
+        ssize_t done = write(native(file), bytes, n_bytes);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return errno;
+        bytes += done;
+        n_bytes -= (size_t)done;
+    }
+    return 0;
+}
+
+/* The folder's own entry of the new name. File systems that cannot sync a folder do without. */
+static int sync_folder(const char *path)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 1;
+    if (length >= sizeof folder)
+        return ENAMETOOLONG;
+    memcpy(folder, slash ? path : ".", length);
+    folder[length] = 0;
+    int fd = open(length ? folder : "/", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : errno; /* a folder one may write but not list */
+    int code = fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP ? errno : 0;
+    close(fd);
+    return code;
+}
+
+int rapt_file_replace(const rapt_file *file, const char *from, const char *to)
+{
+    if (fsync(native(file)) != 0 || rename(from, to) != 0)
+        return errno;
+    return sync_folder(to);
+}
+
+int rapt_file_open(const char *path, rapt_file *out_file, uint64_t *out_bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0)
+        return errno;
+    int code = fstat(fd, &status) != 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : 0;
+    if (code) {
+        close(fd);
+        return code;
+    }
+    out_file->handle = (intptr_t)fd + 1;
+    *out_bytes = (uint64_t)status.st_size;
+    return 0;
+}
+
+int rapt_file_read(const rapt_file *file, uint64_t offset, void *data, size_t n_bytes)
+{
+    char *bytes = data;
+    while (n_bytes > 0) {
+        ssize_t done = pread(native(file), bytes, n_bytes, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? errno : RAPT_FILE_SHORT;
+        bytes += done;
+        offset += (uint64_t)done;
+        n_bytes -= (size_t)done;
+    }
+    return 0;
+}
+
+void rapt_file_close(rapt_file *file)
+{
+    if (file->handle)
+        close(native(file));
+    file->handle = 0;
+}
+#endif
+
+const char *rapt_file_message(int code, char *text, size_t n_bytes)
+{
+    if (code == RAPT_FILE_BUSY) {
+        snprintf(text, n_bytes, "somebody else is writing it");
+    } else if (code == RAPT_FILE_SHORT) {
+        snprintf(text, n_bytes, "it ends too early");
+    } else {
+#if defined(_WIN32)
+        DWORD n = FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL,
+                                 (DWORD)code, 0, text, (DWORD)n_bytes, NULL);
+        while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == '.'))
+            text[--n] = 0;
+        if (n == 0)
+            snprintf(text, n_bytes, "error %d", code);
+#else
+        if (strerror_r(code, text, n_bytes) != 0)
+            snprintf(text, n_bytes, "error %d", code);
+#endif
+    }
+    return text;
 }
 
 unsigned long rapt_process_id(void)
