@@ -251,6 +251,90 @@ RAPT_API rapt_status rapt_pager_import(rapt_pager *pager, const rapt_seq_image *
                                        uint32_t capacity, rapt_page_fill *out_fills,
                                        uint32_t *out_n, rapt_seq *out_seq);
 
+/* ----------------------------------------------------------------------------------- snapshots */
+
+/* Sequences with the contents of their pages as one stream of bytes, for a later process: pages that
+ * several sequences hold are written once, null pages not at all. Every part and the whole have a
+ * checksum, and the stream says what it is for: nothing is handed out of one that is damaged, cut
+ * short, of a newer version, of another byte order or of another geometry. Functions of the caller
+ * move the bytes; rapt_easy_cache_save (easy.h) writes files with them.
+ *
+ * Page contents are opaque here: page_bytes of each group, in whatever order the caller keeps layers,
+ * K, V and scales in them. That order is part of model_key. */
+typedef struct rapt_snapshot_group {
+    uint32_t window, sink_tokens; /* as in rapt_pager_group */
+    uint32_t n_layers, n_kv_heads, head_dim, head_dim_v;
+    uint32_t k_row_bytes, v_row_bytes; /* of one token and head, as stored */
+    uint64_t page_bytes; /* of one page in all layers of the group: K, V and scales; at least 1 */
+} rapt_snapshot_group;
+
+typedef struct rapt_snapshot_geometry {
+    size_t struct_size;
+    uint64_t model_key; /* what else the contents depend on: weights, layout, rotation */
+    uint32_t page_size, undo_tokens; /* as in rapt_pager_params */
+    rapt_type kv_type, scale_type;
+    rapt_scale_kind scale_kind;
+    uint32_t n_groups;
+    rapt_snapshot_group groups[RAPT_PAGER_MAX_GROUPS];
+} rapt_snapshot_geometry;
+
+typedef struct rapt_snapshot_write_params {
+    size_t struct_size;
+    const rapt_allocator *allocator; /* NULL = malloc/free */
+    const rapt_snapshot_geometry *geometry;
+    uint32_t n_seqs;
+    const rapt_seq_image *images;    /* [n_seqs] */
+    const rapt_block_tables *tables; /* [n_groups]: as rapt_pager_tables makes them of the same
+                                        sequences; entries past an image's tokens are left out */
+    uint64_t batch_bytes;            /* pages are asked for in batches of about so much [16 MiB] */
+    void *user; /* of both functions. What they return, if not RAPT_OK, is what the call returns */
+    rapt_status (*write)(void *user, const void *data, size_t n_bytes);
+    /* Contents of distinct pages, one after the other. Of each, n_tokens tokens are in use by the
+     * sequences written: what follows them may be another's and is better zeroed. */
+    rapt_status (*read_pages)(void *user, uint32_t group, uint32_t n_pages, const uint32_t *pages,
+                              const uint32_t *n_tokens, void *out_contents);
+} rapt_snapshot_write_params;
+/* Errors: ARGUMENT, SHAPE (tables, images and geometry disagree), HOST_MEMORY, those of the
+ * functions. */
+RAPT_API rapt_status rapt_snapshot_write(const rapt_snapshot_write_params *params);
+
+typedef struct rapt_snapshot rapt_snapshot;
+
+typedef struct rapt_snapshot_read_params {
+    size_t struct_size;
+    const rapt_allocator *allocator;        /* NULL = malloc/free; copied */
+    const rapt_snapshot_geometry *geometry; /* expected; NULL = any */
+    uint64_t n_bytes;                       /* of the stream */
+    void *user;
+    /* What it returns, if not RAPT_OK, is what the call returns. Used until close. */
+    rapt_status (*read)(void *user, uint64_t offset, void *out_data, size_t n_bytes);
+} rapt_snapshot_read_params;
+/* Reads the stream once from end to end, keeps tokens and tables, and checks all of it. Never
+ * allocates more than a few times the stream's n_bytes, whatever it claims. Errors: ARGUMENT (not a
+ * snapshot, cut short, damaged: says which part), UNSUPPORTED (newer version, other byte order),
+ * SHAPE (another geometry: says what differs), HOST_MEMORY, those of the function. */
+RAPT_API rapt_status rapt_snapshot_open(const rapt_snapshot_read_params *params,
+                                        rapt_snapshot **out_snapshot);
+RAPT_API void rapt_snapshot_close(rapt_snapshot **snapshot);
+
+RAPT_API void rapt_snapshot_get_geometry(const rapt_snapshot *snapshot,
+                                         rapt_snapshot_geometry *out_geometry);
+RAPT_API uint32_t rapt_snapshot_n_seqs(const rapt_snapshot *snapshot);
+/* Pages a group has in the snapshot; they count from 0. */
+RAPT_API uint32_t rapt_snapshot_n_pages(const rapt_snapshot *snapshot, uint32_t group);
+/* An image for rapt_pager_import; its tokens live as long as the snapshot. Errors: ARGUMENT. */
+RAPT_API rapt_status rapt_snapshot_seq(const rapt_snapshot *snapshot, uint32_t seq,
+                                       rapt_seq_image *out_image);
+#define RAPT_SNAPSHOT_NO_PAGE UINT32_MAX
+/* Which page of the snapshot entry `index` of the sequence's table is, NO_PAGE for the null page:
+ * where a rapt_page_fill finds its contents. Errors: ARGUMENT. */
+RAPT_API rapt_status rapt_snapshot_find_page(const rapt_snapshot *snapshot, uint32_t seq,
+                                             uint32_t group, uint32_t index, uint32_t *out_page);
+/* page_bytes of the group; compared with the checksum once more. Errors: ARGUMENT (no such page, or
+ * the stream has changed), those of the function. */
+RAPT_API rapt_status rapt_snapshot_read_page(const rapt_snapshot *snapshot, uint32_t group,
+                                             uint32_t page, void *out_contents);
+
 #ifdef __cplusplus
 }
 #endif
