@@ -211,6 +211,15 @@ int rapt_file_replace(const rapt_file *file, const char *from, const char *to)
     return code;
 }
 
+void rapt_file_discard(rapt_file *file, const char *path)
+{
+    (void)path;
+    FILE_DISPOSITION_INFO gone = {.DeleteFile = TRUE};
+    if (file->handle)
+        SetFileInformationByHandle(native(file), FileDispositionInfo, &gone, sizeof gone);
+    rapt_file_close(file);
+}
+
 int rapt_file_open(const char *path, rapt_file *out_file, uint64_t *out_bytes)
 {
     HANDLE handle = CreateFileA(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
@@ -327,6 +336,13 @@ int rapt_file_replace(const rapt_file *file, const char *from, const char *to)
     if (fsync(native(file)) != 0 || rename(from, to) != 0)
         return errno;
     return sync_folder(to);
+}
+
+void rapt_file_discard(rapt_file *file, const char *path)
+{
+    if (file->handle)
+        unlink(path); /* while it is locked, so that it is nobody else's yet */
+    rapt_file_close(file);
 }
 
 int rapt_file_open(const char *path, rapt_file *out_file, uint64_t *out_bytes)

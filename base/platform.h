@@ -42,6 +42,8 @@ int rapt_file_write(const rapt_file *file, const void *data, size_t n_bytes);
  * bytes and its new name are on the disk; a reader at any time, and after any crash, sees the old
  * file whole or the new one whole. */
 int rapt_file_replace(const rapt_file *file, const char *from, const char *to);
+/* Removes a created file, which is at `path`, and closes it. */
+void rapt_file_discard(rapt_file *file, const char *path);
 int rapt_file_open(const char *path, rapt_file *out_file, uint64_t *out_bytes); /* for reading */
 int rapt_file_read(const rapt_file *file, uint64_t offset, void *data, size_t n_bytes);
 void rapt_file_close(rapt_file *file);
