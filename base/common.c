@@ -99,3 +99,22 @@ size_t rapt_type_bytes(rapt_type type)
             return types[i].n_bytes;
     return 0;
 }
+
+size_t rapt_row_bytes(rapt_type type, uint32_t head_dim)
+{
+    size_t n_groups = head_dim / 32;
+    int whole = head_dim % 32 == 0;
+    switch (type) {
+    case RAPT_TYPE_INT8:
+    case RAPT_TYPE_FP8_E4M3:
+        return head_dim;
+    case RAPT_TYPE_INT4:
+        return whole ? n_groups * 16 : 0;
+    case RAPT_TYPE_Q8_0:
+        return whole ? n_groups * 34 : 0;
+    case RAPT_TYPE_Q4_0:
+        return whole ? n_groups * 18 : 0;
+    default:
+        return head_dim * rapt_type_bytes(type);
+    }
+}

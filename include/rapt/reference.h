@@ -152,17 +152,30 @@ RAPT_API float rapt_f32_from_f16(uint16_t bits);
 RAPT_API uint16_t rapt_bf16_from_f32(float value);
 RAPT_API float rapt_f32_from_bf16(uint16_t bits);
 
-/* Rows to and from their stored form, f32[n_rows][n_heads][head_dim]; the kernels' bits exactly.
+/* Rows to and from their stored form, f32[n_rows][n_heads][head_dim]; the kernels' bits exactly. Every
+ * operation named is one correctly rounded f32 operation.
  *   int8      s8[head_dim], round to nearest even of x / scale, limits -127 and 127
  *   fp8_e4m3  OCP E4M3 of x / scale, round to nearest even, saturating at 448, NaN kept
  *   int4      nibbles, low one = even d, round to nearest even of x / scale, limits -7 and 7, as
  *             two's complement, one f16 scale per 32 dims
  *   q8_0      ggml's block_q8_0: f16 d = absmax / 127, then 32 s8 (round half away from zero of
  *             x * (1 / d) with the unrounded d)
- *   q4_0      ggml's block_q4_0: f16 d = (value of largest magnitude) / -8, then 16 bytes: element i in
- *             the low, i + 16 in the high nibble of byte i
+ *   q4_0      ggml's block_q4_0: f16 d = (value of largest magnitude, the first of equal ones) / -8,
+ *             then 16 bytes: element i in the low, i + 16 in the high nibble of byte i, each
+ *             min(15, (int)(x * (1 / d) + 8.5))
  * Scales of int8 and fp8: absmax / 127 and absmax / 448, rounded to scale_type before they are used;
- * int4: absmax / 7 as f16. A row of zeros has scale 0 and reads back as zeros. */
+ * int4: absmax / 7 as f16. They read back as code * scale, q4_0 as (code - 8) * d.
+ *
+ * The corners:
+ *   scale 0    of a row of zeros, of one whose f32 scale would be below 2^-126, of one whose f16 scale
+ *              rounds to 0: all codes are 0, and it reads back as zeros
+ *   f16        a scale that f16 cannot hold is the nearest that is finite, +-65504, so that nothing
+ *              reads back as infinity (ggml stores one there); int8, fp8 and int4 codes then saturate
+ *   infinity   and magnitudes above 2^127 count as 2^127 of their sign
+ *   NaN        counts as 0; fp8 keeps it (0x7f or 0xff), but absmax does not see it
+ *   denormals  of f32: zeros of their sign to int8, fp8, int4. q8_0 and q4_0 calculate with them, as
+ *              ggml does; where 1 / d overflows all codes of the block are 0. (Its d is 0 as f16.)
+ *   -0         is code 0, in fp8 0x80; d of a q4_0 block of zeros is -0 and its codes are 8 */
 typedef struct rapt_quantize_params {
     size_t struct_size;
     rapt_type type; /* any; f32, f16, bf16 convert */
