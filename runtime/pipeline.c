@@ -4,8 +4,12 @@
 #include "error.h"
 #include "kernel_table.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert(offsetof(struct rapt_push, count) == offsetof(struct rapt_push, first) + 4,
+               "pushed as a pair");
 
 static const char *const binding_names[RAPT_N_BINDINGS] = {
     [RAPT_BIND_STEP] = "tables",
@@ -40,7 +44,7 @@ static rapt_status check_limits(const rapt_caps *caps, const struct rapt_kernel_
                                 const struct rapt_pipeline *pipeline)
 {
     const char *kernel = rapt_kernel_name(choice->kernel);
-    const uint32_t n_buffers = count_bits(pipeline->bindings);
+    const uint32_t n_buffers = count_bits(pipeline->layout_bindings);
     if (n_buffers > caps->max_storage_buffers)
         return rapt_fail(
             RAPT_ERROR_UNSUPPORTED, "%s binds %u storage buffers: %s allows %u per stage", kernel,
@@ -65,7 +69,7 @@ static rapt_status create_layouts(rapt_device *device, struct rapt_pipeline *pip
     VkDescriptorSetLayoutBinding bindings[RAPT_N_BINDINGS];
     uint32_t n = 0;
     for (uint32_t b = 0; b < RAPT_N_BINDINGS; b++) {
-        if (!(pipeline->bindings & 1u << b))
+        if (!(pipeline->layout_bindings & 1u << b))
             continue;
         bindings[n++] = (VkDescriptorSetLayoutBinding){
             .binding = b,
@@ -144,8 +148,9 @@ static void name_objects(rapt_device *device, const char *name,
                      name);
 }
 
-rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_choice *choice,
-                                 const char *name, struct rapt_pipeline *out_pipeline)
+rapt_status rapt_pipeline_create_sharing(rapt_device *device,
+                                         const struct rapt_kernel_choice *choice, const char *name,
+                                         uint32_t bindings, struct rapt_pipeline *out_pipeline)
 {
     struct rapt_pipeline pipeline = {.kernel = choice->kernel};
     *out_pipeline = pipeline;
@@ -156,8 +161,10 @@ rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_c
                          kernel ? kernel : "(none)", absent);
     }
     pipeline.bindings = rapt_kernel_bindings(choice->kernel);
-    pipeline.push = pipeline.bindings && device->caps.features & RAPT_FEATURE_PUSH_DESCRIPTOR &&
-                    count_bits(pipeline.bindings) <= device->caps.max_push_descriptors;
+    pipeline.layout_bindings = pipeline.bindings | bindings;
+    pipeline.push = pipeline.layout_bindings &&
+                    device->caps.features & RAPT_FEATURE_PUSH_DESCRIPTOR &&
+                    count_bits(pipeline.layout_bindings) <= device->caps.max_push_descriptors;
     rapt_status status = check_limits(&device->caps, choice, &pipeline);
     if (status != RAPT_OK)
         return status;
@@ -186,6 +193,12 @@ rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_c
     return RAPT_OK;
 }
 
+rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_choice *choice,
+                                 const char *name, struct rapt_pipeline *out_pipeline)
+{
+    return rapt_pipeline_create_sharing(device, choice, name, 0, out_pipeline);
+}
+
 void rapt_pipeline_finish(rapt_device *device, struct rapt_pipeline *pipeline)
 {
     if (pipeline->pipeline)
@@ -201,7 +214,7 @@ void rapt_pipeline_finish(rapt_device *device, struct rapt_pipeline *pipeline)
 
 static int needs_sets(const struct rapt_pipeline *pipeline)
 {
-    return pipeline && pipeline->pipeline && pipeline->bindings && !pipeline->push;
+    return pipeline && pipeline->pipeline && pipeline->layout_bindings && !pipeline->push;
 }
 
 static size_t set_index(const struct rapt_sets *sets, uint32_t slot, uint32_t pipeline)
@@ -261,7 +274,7 @@ rapt_status rapt_sets_create(rapt_device *device, struct rapt_pipeline *const *p
         if (!needs_sets(pipelines[p]))
             continue;
         total += (uint64_t)n_slots * n_sets;
-        n_descriptors += (uint64_t)n_slots * n_sets * count_bits(pipelines[p]->bindings);
+        n_descriptors += (uint64_t)n_slots * n_sets * count_bits(pipelines[p]->layout_bindings);
     }
     if (total == 0) { /* push descriptors everywhere: nothing to keep */
         *out_sets = sets;
@@ -354,16 +367,19 @@ rapt_status rapt_bindings_check(const rapt_device *device, const struct rapt_pip
     return RAPT_OK;
 }
 
-static uint32_t fill_writes(const struct rapt_pipeline *pipeline,
+static uint32_t fill_writes(const rapt_device *device, const struct rapt_pipeline *pipeline,
                             const struct rapt_bindings *bindings, VkDescriptorSet set,
                             VkDescriptorBufferInfo *infos, VkWriteDescriptorSet *writes)
 {
     uint32_t n = 0;
     for (uint32_t b = 0; b < RAPT_N_BINDINGS; b++) {
-        if (!(pipeline->bindings & 1u << b))
+        if (!(pipeline->layout_bindings & 1u << b))
             continue;
         const rapt_buffer *buffer = bound_buffer(bindings, b);
-        infos[n] = (VkDescriptorBufferInfo){buffer->buffer, buffer->offset, buffer->size};
+        /* Only a buffer no kernel reads through this binding can be larger. */
+        uint64_t most = device->caps.max_storage_buffer_range;
+        uint64_t size = buffer->size < most ? buffer->size : most;
+        infos[n] = (VkDescriptorBufferInfo){buffer->buffer, buffer->offset, size};
         writes[n] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = set,
@@ -377,7 +393,7 @@ static uint32_t fill_writes(const struct rapt_pipeline *pipeline,
     return n;
 }
 
-static void bind_descriptors(rapt_device *device, struct rapt_pipeline *pipeline,
+static void bind_descriptors(rapt_device *device, const struct rapt_pipeline *pipeline,
                              struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
                              VkCommandBuffer commands, const struct rapt_bindings *bindings,
                              int again)
@@ -385,7 +401,7 @@ static void bind_descriptors(rapt_device *device, struct rapt_pipeline *pipeline
     VkDescriptorBufferInfo infos[RAPT_N_BINDINGS];
     VkWriteDescriptorSet writes[RAPT_N_BINDINGS];
     if (pipeline->push) {
-        uint32_t n = fill_writes(pipeline, bindings, VK_NULL_HANDLE, infos, writes);
+        uint32_t n = fill_writes(device, pipeline, bindings, VK_NULL_HANDLE, infos, writes);
         device->vk.vkCmdPushDescriptorSetKHR(commands, VK_PIPELINE_BIND_POINT_COMPUTE,
                                              pipeline->layout, 0, n, writes);
         return;
@@ -394,7 +410,7 @@ static void bind_descriptors(rapt_device *device, struct rapt_pipeline *pipeline
     VkDescriptorSet set =
         sets->sets[set_index(sets, slot, pipeline_index) + *n_used - (again ? 1 : 0)];
     if (!again) {
-        uint32_t n = fill_writes(pipeline, bindings, set, infos, writes);
+        uint32_t n = fill_writes(device, pipeline, bindings, set, infos, writes);
         device->vk.vkUpdateDescriptorSets(device->device, n, writes, 0, NULL);
         ++*n_used;
     }
@@ -402,38 +418,58 @@ static void bind_descriptors(rapt_device *device, struct rapt_pipeline *pipeline
                                        0, 1, &set, 0, NULL);
 }
 
-static rapt_status dispatch(rapt_device *device, struct rapt_pipeline *pipeline,
-                            struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
-                            VkCommandBuffer commands, const struct rapt_bindings *bindings,
-                            const struct rapt_push *push, uint32_t n_groups, int again)
+static rapt_status check_sets(const struct rapt_pipeline *pipeline, const struct rapt_sets *sets,
+                              uint32_t slot, uint32_t pipeline_index, int again)
+{
+    if (!needs_sets(pipeline))
+        return RAPT_OK;
+    if (!sets || !sets->sets)
+        return rapt_fail(RAPT_ERROR_INTERNAL, "%s needs descriptor sets and none were made",
+                         rapt_kernel_name(pipeline->kernel));
+    if (!again && rapt_sets_left(sets, slot, pipeline_index) == 0)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "the %u descriptor sets of this step are used up: raise "
+                         "max_records_per_step",
+                         (unsigned)sets->n_sets);
+    return RAPT_OK;
+}
+
+static rapt_status check_grid(const rapt_device *device, uint32_t n_groups)
+{
+    if ((n_groups - 1) / RAPT_GRID_X < device->caps.max_workgroup_count[1])
+        return RAPT_OK;
+    return rapt_fail(RAPT_ERROR_CAPACITY,
+                     "%u work items are more than a dispatch of %s can hold", (unsigned)n_groups,
+                     device->caps.device_name);
+}
+
+static void dispatch_groups(const rapt_device *device, VkCommandBuffer commands, uint32_t n_groups)
+{
+    const uint32_t x = min_u32(n_groups, RAPT_GRID_X);
+    device->vk.vkCmdDispatch(commands, x, (n_groups - 1) / x + 1, 1);
+}
+
+static rapt_status bind_and_dispatch(rapt_device *device, const struct rapt_pipeline *pipeline,
+                                     struct rapt_sets *sets, uint32_t slot,
+                                     uint32_t pipeline_index, VkCommandBuffer commands,
+                                     const struct rapt_bindings *bindings,
+                                     const struct rapt_push *push, uint32_t n_groups, int again)
 {
     if (n_groups == 0)
         return RAPT_OK;
-    const uint32_t x = min_u32(n_groups, RAPT_GRID_X);
-    const uint32_t y = (n_groups - 1) / x + 1;
-    if (y > device->caps.max_workgroup_count[1])
-        return rapt_fail(RAPT_ERROR_CAPACITY,
-                         "%u work items are more than a dispatch of %s can hold",
-                         (unsigned)n_groups, device->caps.device_name);
-    rapt_status status = rapt_bindings_check(device, pipeline, bindings);
+    rapt_status status = check_grid(device, n_groups);
+    if (status == RAPT_OK)
+        status = rapt_bindings_check(device, pipeline, bindings);
+    if (status == RAPT_OK)
+        status = check_sets(pipeline, sets, slot, pipeline_index, again);
     if (status != RAPT_OK)
         return status;
-    if (needs_sets(pipeline)) {
-        if (!sets || !sets->sets)
-            return rapt_fail(RAPT_ERROR_INTERNAL, "%s needs descriptor sets and none were made",
-                             rapt_kernel_name(pipeline->kernel));
-        if (!again && rapt_sets_left(sets, slot, pipeline_index) == 0)
-            return rapt_fail(RAPT_ERROR_CAPACITY,
-                             "the %u descriptor sets of this step are used up: raise "
-                             "max_records_per_step",
-                             (unsigned)sets->n_sets);
-    }
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->pipeline);
-    if (pipeline->bindings)
+    if (pipeline->layout_bindings)
         bind_descriptors(device, pipeline, sets, slot, pipeline_index, commands, bindings, again);
     device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                   RAPT_PUSH_BYTES, push);
-    device->vk.vkCmdDispatch(commands, x, y, 1);
+    dispatch_groups(device, commands, n_groups);
     return RAPT_OK;
 }
 
@@ -442,8 +478,8 @@ rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pi
                                    VkCommandBuffer commands, const struct rapt_bindings *bindings,
                                    const struct rapt_push *push, uint32_t n_groups)
 {
-    return dispatch(device, pipeline, sets, slot, pipeline_index, commands, bindings, push,
-                    n_groups, 0);
+    return bind_and_dispatch(device, pipeline, sets, slot, pipeline_index, commands, bindings, push,
+                             n_groups, 0);
 }
 
 rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeline *pipeline,
@@ -452,6 +488,22 @@ rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeli
                                          const struct rapt_bindings *bindings,
                                          const struct rapt_push *push, uint32_t n_groups)
 {
-    return dispatch(device, pipeline, sets, slot, pipeline_index, commands, bindings, push,
-                    n_groups, 1);
+    return bind_and_dispatch(device, pipeline, sets, slot, pipeline_index, commands, bindings, push,
+                             n_groups, 1);
+}
+
+rapt_status rapt_pipeline_dispatch_bound(rapt_device *device, const struct rapt_pipeline *pipeline,
+                                         VkCommandBuffer commands, uint32_t first, uint32_t count)
+{
+    if (count == 0)
+        return RAPT_OK;
+    rapt_status status = check_grid(device, count);
+    if (status != RAPT_OK)
+        return status;
+    const uint32_t words[2] = {first, count};
+    device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->pipeline);
+    device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT,
+                                  offsetof(struct rapt_push, first), sizeof words, words);
+    dispatch_groups(device, commands, count);
+    return RAPT_OK;
 }

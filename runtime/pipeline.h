@@ -9,7 +9,8 @@
 
 struct rapt_pipeline {
     int kernel;
-    uint32_t bindings; /* bit per RAPT_BIND_* the kernel declares (kernels.def) */
+    uint32_t bindings;        /* bit per RAPT_BIND_* the kernel declares (kernels.def) */
+    uint32_t layout_bindings; /* of its layout: those and what it shares with others */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkPipeline pipeline;
@@ -18,10 +19,16 @@ struct rapt_pipeline {
 
 rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_choice *choice,
                                  const char *name, struct rapt_pipeline *out_pipeline);
+/* The same with more bindings in its layout than the kernel declares: pipelines with one mask have
+ * compatible layouts, so that one binding of buffers serves them all. */
+rapt_status rapt_pipeline_create_sharing(rapt_device *device,
+                                         const struct rapt_kernel_choice *choice, const char *name,
+                                         uint32_t bindings, struct rapt_pipeline *out_pipeline);
 void rapt_pipeline_finish(rapt_device *device, struct rapt_pipeline *pipeline);
 
 /* Sets for devices without push descriptors: one pool, n_sets sets of each pipeline, handed out in
- * order per slot; exhausted = RAPT_ERROR_CAPACITY. */
+ * order per slot; exhausted = RAPT_ERROR_CAPACITY. Pipelines that share a layout can share the sets of
+ * one of them: the others are NULL in `pipelines`, and dispatches name that one's index. */
 struct rapt_sets {
     VkDescriptorPool pool;
     VkDescriptorSet *sets; /* [slot][pipeline][set] */
@@ -52,12 +59,16 @@ rapt_status rapt_pipeline_dispatch(rapt_device *device, struct rapt_pipeline *pi
                                    struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
                                    VkCommandBuffer commands, const struct rapt_bindings *bindings,
                                    const struct rapt_push *push, uint32_t n_groups);
-/* The same with the buffers of the pipeline's last dispatch in this slot: takes no further set. */
+/* The same with the buffers of this index's last dispatch in the slot: takes no further set. */
 rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeline *pipeline,
                                          struct rapt_sets *sets, uint32_t slot,
                                          uint32_t pipeline_index, VkCommandBuffer commands,
                                          const struct rapt_bindings *bindings,
                                          const struct rapt_push *push, uint32_t n_groups);
+/* The same right after a dispatch through a compatible layout whose buffers and constants stay, but
+ * for `first` and `count`: binds no buffers. count is the number of groups too. */
+rapt_status rapt_pipeline_dispatch_bound(rapt_device *device, const struct rapt_pipeline *pipeline,
+                                         VkCommandBuffer commands, uint32_t first, uint32_t count);
 /* How many sets rapt_pipeline_dispatch could still take; UINT32_MAX with push descriptors. */
 uint32_t rapt_sets_left(const struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index);
 

@@ -228,18 +228,47 @@ void rapt_plan_sizes(const rapt_plan *plan, rapt_plan_sizes_info *out_sizes)
 
 /* ------------------------------------------------------------------------------------- creation */
 
+static uint32_t bindings_of(const rapt_plan *plan, int pipeline)
+{
+    int kernel = choice_of(&plan->selection, pipeline)->kernel;
+    return kernel >= 0 ? rapt_kernel_bindings(kernel) : 0;
+}
+
+/* What the kernels that take turns in a step's rounds bind between them: with that in all their
+ * layouts a record binds its buffers once, however many rounds it has. 0 where the device has no
+ * room for it. */
+static uint32_t shared_bindings(const rapt_plan *plan)
+{
+    uint32_t all = bindings_of(plan, PLAN_PREFILL) | bindings_of(plan, PLAN_STAGE) |
+                   bindings_of(plan, PLAN_DECODE);
+    uint32_t n = 0;
+    for (uint32_t bits = all; bits; bits &= bits - 1)
+        n++;
+    return n <= plan->device->caps.max_storage_buffers ? all : 0;
+}
+
 static rapt_status create_pipelines(rapt_plan *plan)
 {
     struct rapt_pipeline *pipelines[PLAN_N_PIPELINES] = {0};
-    for (int i = 0; i < PLAN_N_PIPELINES; i++) {
-        const struct rapt_kernel_choice *choice = choice_of(&plan->selection, i);
+    uint32_t shared = shared_bindings(plan), leader = PLAN_N_PIPELINES;
+    for (uint32_t i = 0; i < PLAN_N_PIPELINES; i++) {
+        const struct rapt_kernel_choice *choice = choice_of(&plan->selection, (int)i);
+        plan->bound_with[i] = i;
         if (choice->kernel < 0)
             continue;
-        rapt_status status = rapt_pipeline_create(
-            plan->device, choice, rapt_kernel_name(choice->kernel), &plan->pipelines[i]);
+        /* the reduction's output is another buffer */
+        int shares = i != PLAN_REDUCE && (bindings_of(plan, (int)i) & ~shared) == 0;
+        rapt_status status =
+            rapt_pipeline_create_sharing(plan->device, choice, rapt_kernel_name(choice->kernel),
+                                         shares ? shared : 0, &plan->pipelines[i]);
         if (status != RAPT_OK)
             return status;
-        pipelines[i] = &plan->pipelines[i];
+        if (shares && shared) {
+            leader = leader < i ? leader : i;
+            plan->bound_with[i] = leader;
+        }
+        if (plan->bound_with[i] == i)
+            pipelines[i] = &plan->pipelines[i];
     }
     return rapt_sets_create(plan->device, pipelines, PLAN_N_PIPELINES,
                             plan->params.n_steps_in_flight, plan->params.max_records_per_step,

@@ -53,6 +53,9 @@ struct rapt_plan {
     int wide;          /* some kernel goes by address */
 
     struct rapt_pipeline pipelines[PLAN_N_PIPELINES];
+    /* The pipeline whose buffers serve this one too, because their layouts are compatible and they
+     * bind the same: itself, or an earlier one. Only those have sets. */
+    uint32_t bound_with[PLAN_N_PIPELINES];
     struct rapt_sets sets;
     struct rapt_plan_slot *slots;
 

@@ -20,7 +20,8 @@ struct recording {
     struct rapt_bindings bindings[PLAN_N_PIPELINES];
     struct rapt_push push;
     uint32_t reduced_base; /* of the reduction's output */
-    uint32_t used;         /* pipelines dispatched so far, as bits */
+    uint32_t used;         /* pipelines whose buffers were bound so far, as bits */
+    uint32_t bound;        /* the one whose buffers are bound now */
     VkCommandBuffer commands;
 };
 
@@ -240,12 +241,17 @@ static rapt_status dispatch(struct recording *rec, enum plan_pipeline i, uint32_
     push.count = count;
     if (count == 0)
         return RAPT_OK;
+    uint32_t with = plan->bound_with[i];
+    if (rec->used && rec->bound == with)
+        return rapt_pipeline_dispatch_bound(plan->device, &plan->pipelines[i], rec->commands, first,
+                                            count);
     rapt_status (*record)(rapt_device *, struct rapt_pipeline *, struct rapt_sets *, uint32_t,
                           uint32_t, VkCommandBuffer, const struct rapt_bindings *,
                           const struct rapt_push *, uint32_t) =
-        rec->used & (1u << i) ? rapt_pipeline_dispatch_again : rapt_pipeline_dispatch;
-    rec->used |= 1u << i;
-    return record(plan->device, &plan->pipelines[i], &plan->sets, slot, (uint32_t)i, rec->commands,
+        rec->used & (1u << with) ? rapt_pipeline_dispatch_again : rapt_pipeline_dispatch;
+    rec->used |= 1u << with;
+    rec->bound = with;
+    return record(plan->device, &plan->pipelines[i], &plan->sets, slot, with, rec->commands,
                   &rec->bindings[i], &push, count);
 }
 
@@ -279,7 +285,7 @@ static rapt_status check_dispatches(const struct recording *rec)
             rapt_bindings_check(plan->device, &plan->pipelines[i], &rec->bindings[i]);
         if (status != RAPT_OK)
             return status;
-        if (rapt_sets_left(&plan->sets, rec->params.step->slot, i) == 0)
+        if (rapt_sets_left(&plan->sets, rec->params.step->slot, plan->bound_with[i]) == 0)
             return rapt_fail(RAPT_ERROR_CAPACITY,
                              "this is record %u of the step: the plan was made for %u "
                              "(max_records_per_step)",
