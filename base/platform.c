@@ -268,16 +268,20 @@ static int native(const rapt_file *file)
 
 #define FILE_STALE (-3)
 
+static int has_name(int fd, const char *path)
+{
+    struct stat opened, named;
+    return fstat(fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
 /* Locks the file, if it still is the one of that name: the one who held the lock before may have
  * given it another since, or removed it. */
 static int claim(int fd, const char *path)
 {
-    struct stat opened, named;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return RAPT_FILE_BUSY;
-    if (fstat(fd, &opened) != 0)
-        return errno;
-    if (stat(path, &named) != 0 || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+    if (!has_name(fd, path))
         return FILE_STALE;
     return ftruncate(fd, 0) == 0 ? 0 : errno;
 }
@@ -340,7 +344,7 @@ int rapt_file_replace(const rapt_file *file, const char *from, const char *to)
 
 void rapt_file_discard(rapt_file *file, const char *path)
 {
-    if (file->handle)
+    if (file->handle && has_name(native(file), path))
         unlink(path); /* while it is locked, so that it is nobody else's yet */
     rapt_file_close(file);
 }
