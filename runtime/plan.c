@@ -52,7 +52,7 @@ static rapt_status choose(const rapt_caps *caps, const rapt_plan_params *params,
     return RAPT_OK;
 }
 
-static void describe(const struct rapt_selection *selection, const char *why,
+static void describe(const struct rapt_selection *selection, int append, const char *why,
                      rapt_plan_info *out_info)
 {
     const struct rapt_kernel_choice *prefill =
@@ -72,6 +72,7 @@ static void describe(const struct rapt_selection *selection, const char *why,
                                    ? prefill->shared_bytes
                                    : selection->decode.shared_bytes,
         .workgroup_size = prefill->workgroup_size,
+        .append_kernel = rapt_kernel_name(append),
     };
     rapt_params_write(out_info, &info, sizeof info);
 }
@@ -86,21 +87,24 @@ rapt_status rapt_plan_explain(const rapt_caps *caps, const rapt_plan_params *par
                                      : "why");
     rapt_plan_params checked;
     struct rapt_selection selection;
+    struct rapt_kernel_choice append = {.kernel = -1};
     rapt_status status = rapt_plan_params_check(params, &checked);
     if (status == RAPT_OK)
         status = choose(caps, &checked, 0, 0, &selection);
+    if (status == RAPT_OK && (checked.flags & RAPT_PLAN_APPEND))
+        status = rapt_select_append(caps, &checked, &append);
     if (status != RAPT_OK)
         return status;
     if (why_bytes)
         snprintf(why, why_bytes, "%s", selection.why);
-    describe(&selection, why_bytes ? why : NULL, out_info);
+    describe(&selection, append.kernel, why_bytes ? why : NULL, out_info);
     return RAPT_OK;
 }
 
 void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info)
 {
     if (plan && out_info)
-        describe(&plan->selection, plan->selection.why, out_info);
+        describe(&plan->selection, plan->append.choice.kernel, plan->selection.why, out_info);
 }
 
 /* --------------------------------------------------------------------------------------- places */
@@ -126,6 +130,8 @@ static rapt_status place_tables(rapt_plan *plan)
         {&places->stages, bounds->stages, RAPT_STEP_STAGE_WORDS},
         {&places->q_pos, p->max_total_q, 1},
         {&places->pages, p->flags & RAPT_PLAN_PAGED ? p->max_pages : 0, 1},
+        {&places->rope, rapt_rotation_words(p), 1},
+        {&places->rope_pos, rapt_rotation_pos_words(p), 1},
     };
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         *tables[i].place = (uint32_t)words;
@@ -323,6 +329,9 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for a plan");
     plan->device = device;
     plan->params = checked;
+    rapt_rotation_init(&checked, &plan->rotation);
+    plan->params.rope = &plan->rotation.rope; /* not the caller's */
+    plan->append.choice.kernel = -1;
     plan->features = rapt_plan_features(&checked);
     status = choose(&device->caps, &checked, force_prefill, force_decode, &plan->selection);
     if (status == RAPT_OK) {
@@ -340,6 +349,8 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
         status = create_slots(plan);
     if (status == RAPT_OK)
         status = create_pipelines(plan);
+    if (status == RAPT_OK)
+        status = rapt_append_create(device, &plan->params, &plan->append);
     if (status != RAPT_OK) {
         rapt_plan_destroy(&plan);
         return status;
@@ -367,6 +378,7 @@ void rapt_plan_destroy(rapt_plan **plan)
         return;
     rapt_plan *p = *plan;
     const rapt_allocator *allocator = p->device->allocator;
+    rapt_append_finish(p->device, &p->append);
     rapt_sets_finish(p->device, &p->sets);
     for (int i = 0; i < PLAN_N_PIPELINES; i++)
         rapt_pipeline_finish(p->device, &p->pipelines[i]);

@@ -4,8 +4,10 @@
 
 /* The inside of a plan, for plan.c, prepare.c, record.c and tests. */
 
+#include "append.h"
 #include "device.h"
 #include "pipeline.h"
+#include "rotation.h"
 #include "select.h"
 #include "work.h"
 
@@ -22,6 +24,8 @@ enum plan_pipeline {
  * buffers against. */
 struct rapt_plan_needs {
     uint64_t q, k, v, out, bias;
+    uint64_t k_scale, v_scale;
+    uint64_t k_new, v_new;
 };
 
 struct rapt_plan_slot {
@@ -34,7 +38,7 @@ struct rapt_plan_slot {
 
 /* Where things lie in a slot and in the workspace, in 32-bit words. */
 struct rapt_plan_places {
-    uint32_t seqs, items, merges, stages, q_pos, pages;
+    uint32_t seqs, items, merges, stages, q_pos, pages, rope, rope_pos;
     uint64_t slot_bytes, table_bytes, workspace_bytes;
     uint32_t partial_o, partial_ml, stage_k, stage_v;
     uint32_t alignment; /* of slots and of the workspace */
@@ -57,6 +61,8 @@ struct rapt_plan {
      * bind the same: itself, or an earlier one. Only those have sets. */
     uint32_t bound_with[PLAN_N_PIPELINES];
     struct rapt_sets sets;
+    struct rapt_append append;
+    struct rapt_rotation rotation;
     struct rapt_plan_slot *slots;
 
     rapt_plan_memory memory;

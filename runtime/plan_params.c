@@ -148,7 +148,7 @@ static rapt_status check_types(rapt_plan_params *p)
 
 static rapt_status check_flags(rapt_plan_params *p)
 {
-    const uint32_t known = RAPT_PLAN_FEW_PIPELINES * 2u - 1;
+    const uint32_t known = RAPT_PLAN_ROPE_Q * 2u - 1;
     if (p->flags & ~known)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "flags has the unknown bits 0x%x", p->flags & ~known);
     if ((p->flags & RAPT_PLAN_MAX_LOGIT_REDUCED) && !(p->flags & RAPT_PLAN_MAX_LOGIT))
@@ -247,6 +247,8 @@ rapt_status rapt_plan_params_check(const rapt_plan_params *caller, rapt_plan_par
         status = check_capacity(out_params);
     if (status == RAPT_OK)
         status = check_knobs(out_params);
+    if (status == RAPT_OK)
+        status = rapt_append_params_check(out_params);
     return status;
 }
 
@@ -262,6 +264,7 @@ uint32_t rapt_plan_features(const rapt_plan_params *p)
         {RAPT_PLAN_UNNORMALISED, RAPT_FEAT_UNNORMALISED},
         {RAPT_PLAN_CONST_MAX, RAPT_FEAT_CONST_MAX},
         {RAPT_PLAN_PAGED, RAPT_FEAT_PAGED},
+        {RAPT_PLAN_ROPE_Q, RAPT_FEAT_ROPE_Q},
     };
     uint32_t features = p->softcap > 0 ? RAPT_FEAT_SOFTCAP : 0;
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
@@ -277,7 +280,7 @@ void rapt_plan_request(const rapt_plan_params *p, struct rapt_select_request *ou
     /* any step may bring positions of its own */
     uint32_t features = rapt_plan_features(p) | RAPT_FEAT_Q_POS;
     if (p->flags & RAPT_PLAN_FEW_PIPELINES)
-        features = RAPT_FEAT_PAGED * 2 - 1;
+        features |= RAPT_FEAT_PAGED * 2 - 1;
     *out_request = (struct rapt_select_request){
         .n_q_heads = p->n_q_heads,
         .n_kv_heads = p->n_kv_heads,

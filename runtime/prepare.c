@@ -56,6 +56,11 @@ static rapt_status check_capacity(struct preparation *prep)
             return rapt_fail(RAPT_ERROR_CAPACITY,
                              "sequence %u has %u keys: the plan holds %u (max_kv_len)", b, kv_len,
                              plan->max_kv_len);
+        if ((plan->flags & RAPT_PLAN_APPEND) && rapt_batch_q_len(batch, b) > kv_len)
+            return rapt_fail(RAPT_ERROR_SHAPE,
+                             "sequence %u has %u queries and %u keys: every query's key is "
+                             "appended (RAPT_PLAN_APPEND), so it is counted in kv_len",
+                             b, rapt_batch_q_len(batch, b), kv_len);
     }
     return RAPT_OK;
 }
@@ -95,6 +100,8 @@ static rapt_status check_values(const struct preparation *prep)
         status = check_offsets("v_offsets", step->v_offsets, step->n_seqs, plan->kv_type);
     if (status == RAPT_OK)
         status = check_offsets("out_offsets", step->out_offsets, step->n_seqs, plan->out_type);
+    if (status == RAPT_OK)
+        status = rapt_rotation_check(&prep->plan->rotation, &prep->batch, step->rope_pos);
     return status;
 }
 
@@ -149,6 +156,14 @@ static void measure(struct preparation *prep)
         needs->out = max64(needs->out,
                            reach(&plan->out, base_of(&plan->out, step->out_offsets, batch->cu_q, b),
                                  q_len, plan->n_q_heads, plan->head_dim_v));
+        if (plan->flags & RAPT_PLAN_APPEND) {
+            needs->k_new = max64(needs->k_new,
+                                 reach(&plan->k_new, base_of(&plan->k_new, NULL, batch->cu_q, b),
+                                       q_len, plan->n_kv_heads, plan->head_dim));
+            needs->v_new = max64(needs->v_new,
+                                 reach(&plan->v_new, base_of(&plan->v_new, NULL, batch->cu_q, b),
+                                       q_len, plan->n_kv_heads, plan->head_dim_v));
+        }
         if (!batch->page_size) {
             needs->k =
                 max64(needs->k, reach(&plan->k, base_of(&plan->k, step->k_offsets, batch->cu_kv, b),
@@ -260,6 +275,8 @@ static void write_header(const struct preparation *prep, uint32_t *words)
         header.v_page_stride_lo = lo(p->v.outer_stride);
         header.v_page_stride_hi = hi(p->v.outer_stride);
     }
+    rapt_rotation_write(&plan->rotation, places->rope, places->rope_pos, prep->total_q,
+                        prep->params.rope_pos, &header, words);
     memcpy(words, &header, sizeof header);
 }
 
@@ -384,7 +401,9 @@ static void fill_step(const struct preparation *prep, rapt_step *step)
                      (uint64_t)work->n_items * RAPT_STEP_ITEM_WORDS +
                      (uint64_t)work->n_merges * RAPT_STEP_MERGE_WORDS +
                      (uint64_t)work->n_stages * RAPT_STEP_STAGE_WORDS +
-                     (prep->batch.q_pos ? prep->total_q : 0) + prep->n_pages;
+                     (prep->batch.q_pos ? prep->total_q : 0) + prep->n_pages +
+                     rapt_rotation_words(&plan->params) +
+                     (prep->params.rope_pos ? prep->total_q : 0);
     uint64_t floats = (uint64_t)work->n_partial_rows * (plan->params.head_dim_v + 2);
     if (work->n_stages)
         floats += (uint64_t)plan->selection.stage_rows *
@@ -422,6 +441,7 @@ static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint3
     slot->step.generation = plan->generation;
     slot->recorded = 0;
     rapt_sets_reset(&plan->sets, prep->params.slot);
+    rapt_sets_reset(&plan->append.sets, prep->params.slot);
 }
 
 rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params, rapt_step *out_step)
@@ -467,4 +487,5 @@ void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot)
         return;
     plan->slots[slot].recorded = 0;
     rapt_sets_reset(&plan->sets, slot); /* nothing pending uses them any more */
+    rapt_sets_reset(&plan->append.sets, slot);
 }

@@ -66,6 +66,8 @@
 #define RAPT_BINDS_SINKS 0x100u     /* by address otherwise: sinks */
 #define RAPT_BINDS_REDUCE 0x51u     /* step, out (the reduced maxima), max_logit */
 #define RAPT_BINDS_COMBINE 0x136u   /* parts as q, their lse as k; out, lse, sinks */
+#define RAPT_BINDS_APPEND 0x8001fu  /* step, k_new, k, v, v_new, rope */
+#define RAPT_BINDS_APPEND_SCALES 0xe001fu /* with k_scale, v_scale */
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */
@@ -318,6 +320,16 @@ struct rapt_push {
 #define rapt_combine_n_parts k_scale_hi
 #define rapt_combine_n_rows v_scale_lo
 #define rapt_combine_n_q_heads v_scale_hi
+/* kv_append finds K's new rows as q, V's as out, and nothing of attention's other tensors */
+#define rapt_append_k_groups first /* workgroups that work on K; the rest work on V */
+#define rapt_append_rope_lo work_lo
+#define rapt_append_rope_hi work_hi
+#define rapt_append_k_token_stride lse_lo
+#define rapt_append_k_head_stride lse_hi
+#define rapt_append_k_outer_stride lse_base /* 0: tokens of all sequences are counted through */
+#define rapt_append_v_token_stride max_logit_lo
+#define rapt_append_v_head_stride max_logit_hi
+#define rapt_append_v_outer_stride max_logit_base
 
 /* A dispatch of n groups becomes a grid of min(n, GRID_X) x ceil(n / GRID_X); the index of a group
  * is y * min(n, GRID_X) + x, and groups at or past `count` return at once. */

@@ -1,0 +1,603 @@
+#version 450
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Appends new rows of K and V to the cache: K is rotated, both are converted or quantized to KV_TYPE
+ * and written through the block table or into packed rows.
+ *
+ * A *unit* is what shares a scale: one KV head of one new token, or, for one scale per token, all its
+ * heads. A team of TEAM lanes works on a unit, chunk by chunk: 8 elements, 32 where 32 share a scale.
+ * The first groups of the dispatch work on K, the rest on V.
+ *
+ * Stored rows are written in whole words where they fill them; a word that another row has a part in
+ * is cleared and set under a mask, by atomics, so that neither sees the other. */
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#ifdef BY_ADDRESS
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#endif
+#include "args.h"
+
+layout(local_size_x_id = RAPT_SPEC_WG_SIZE) in;
+layout(constant_id = RAPT_SPEC_WG_SIZE) const uint WG_SIZE = 64;
+layout(constant_id = RAPT_SPEC_HEAD_DIM) const uint D = 128;
+layout(constant_id = RAPT_SPEC_HEAD_DIM_V) const uint DV = 128;
+layout(constant_id = RAPT_SPEC_FEATURES) const uint FEATURES = 0; /* ROPE_Q: K is rotated */
+layout(constant_id = RAPT_SPEC_Q_TYPE) const uint NEW_TYPE = RAPT_STORE_F32;
+layout(constant_id = RAPT_SPEC_TILE_A) const uint TEAM = 1;
+layout(constant_id = RAPT_SPEC_TILE_B) const uint EXACT = 0;
+const bool EXACT_DIVIDE = EXACT != 0;
+
+layout(push_constant) uniform Push { rapt_push push; };
+
+/* ---- memory */
+#ifdef BY_ADDRESS
+#define AT uint64_t /* element or byte of a stored tensor */
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer Words { uint at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Floats { float at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Header
+{
+    rapt_step_header header;
+};
+#define STEP(word) Words(uvec2(push.step_lo, push.step_hi)).at[word]
+#define HEADER(member) Header(uvec2(push.step_lo, push.step_hi)).header.member
+#define ROPE_TABLE(i) Floats(uvec2(push.rapt_append_rope_lo, push.rapt_append_rope_hi)).at[i]
+
+uint new_word(bool k, uint i)
+{
+    return Words(k ? uvec2(push.q_lo, push.q_hi) : uvec2(push.out_lo, push.out_hi)).at[i];
+}
+
+uint64_t stored(bool k, AT word)
+{
+    return packUint2x32(k ? uvec2(push.k_lo, push.k_hi) : uvec2(push.v_lo, push.v_hi)) + word * 4;
+}
+
+uint64_t scale_at(bool k, AT word)
+{
+    return packUint2x32(k ? uvec2(push.k_scale_lo, push.k_scale_hi)
+                          : uvec2(push.v_scale_lo, push.v_scale_hi)) + word * 4;
+}
+
+void put_word(bool k, AT word, uint x)
+{
+    Words(stored(k, word)).at[0] = x;
+}
+
+void put_part(bool k, AT word, uint x, uint mask)
+{
+    Words to = Words(stored(k, word));
+    atomicAnd(to.at[0], ~mask);
+    atomicOr(to.at[0], x & mask);
+}
+#else
+#define AT uint
+layout(set = 0, binding = RAPT_BIND_STEP, std430) readonly buffer Step { uint step_words[]; };
+layout(set = 0, binding = RAPT_BIND_STEP, std430) readonly buffer Header
+{
+    rapt_step_header header;
+};
+layout(set = 0, binding = RAPT_BIND_K_NEW, std430) readonly buffer KNew { uint k_new[]; };
+layout(set = 0, binding = RAPT_BIND_V_NEW, std430) readonly buffer VNew { uint v_new[]; };
+layout(set = 0, binding = RAPT_BIND_K, std430) buffer K { uint k_words[]; };
+layout(set = 0, binding = RAPT_BIND_V, std430) buffer V { uint v_words[]; };
+layout(set = 0, binding = RAPT_BIND_ROPE, std430) readonly buffer Rope { float rope_table[]; };
+#define STEP(word) step_words[word]
+#define HEADER(member) header.member
+#define ROPE_TABLE(i) rope_table[i]
+
+uint new_word(bool k, uint i)
+{
+    if (k)
+        return k_new[push.q_base + i];
+    return v_new[push.out_base + i];
+}
+
+void put_word(bool k, AT word, uint x)
+{
+    if (k)
+        k_words[word] = x;
+    else
+        v_words[word] = x;
+}
+
+void put_part(bool k, AT word, uint x, uint mask)
+{
+    if (k) {
+        atomicAnd(k_words[word], ~mask);
+        atomicOr(k_words[word], x & mask);
+    } else {
+        atomicAnd(v_words[word], ~mask);
+        atomicOr(v_words[word], x & mask);
+    }
+}
+#endif
+
+#define ROPE_WORD(i) STEP(i)
+#define ROPE_HEADER(member) HEADER(member)
+#include "rope.glsl"
+#include "quantize.glsl"
+
+/* ---- what the type is like */
+#if KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
+#define ROW_SCALES
+#define HAS_SCALES
+#elif KV_TYPE == RAPT_STORE_INT4
+#define HAS_SCALES
+#endif
+#if KV_TYPE == RAPT_STORE_INT4 || KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0
+#define CHUNK 32u
+#else
+#define CHUNK 8u
+#endif
+#if KV_TYPE == RAPT_STORE_F32
+#define CHUNK_BYTES 32u
+#elif KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16 || KV_TYPE == RAPT_STORE_INT4
+#define CHUNK_BYTES 16u
+#elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
+#define CHUNK_BYTES 8u
+#elif KV_TYPE == RAPT_STORE_Q8_0
+#define CHUNK_BYTES 34u
+#elif KV_TYPE == RAPT_STORE_Q4_0
+#define CHUNK_BYTES 18u
+#else
+#error "KV_TYPE must be a RAPT_STORE_*"
+#endif
+
+#ifdef HAS_SCALES
+#ifndef BY_ADDRESS
+layout(set = 0, binding = RAPT_BIND_K_SCALE, std430) buffer KScale { uint k_scales[]; };
+layout(set = 0, binding = RAPT_BIND_V_SCALE, std430) buffer VScale { uint v_scales[]; };
+#endif
+
+bool half_scales()
+{
+    return KV_TYPE == RAPT_STORE_INT4 || (HEADER(scale_kind) & 0xffu) == RAPT_STORE_F16;
+}
+
+uint get_scale(bool k, AT i)
+{
+    AT word = half_scales() ? i >> 1 : i;
+    uint x;
+#ifdef BY_ADDRESS
+    x = Words(scale_at(k, word)).at[0];
+#else
+    if (k)
+        x = k_scales[word];
+    else
+        x = v_scales[word];
+#endif
+    return half_scales() ? float_from_half((x >> (uint(i & 1u) * 16u)) & 0xffffu) : x;
+}
+
+void put_scale(bool k, AT i, uint x)
+{
+    AT word = half_scales() ? i >> 1 : i;
+    uint mask = half_scales() ? 0xffffu << (uint(i & 1u) * 16u) : 0xffffffffu;
+    x <<= half_scales() ? uint(i & 1u) * 16u : 0u;
+#ifdef BY_ADDRESS
+    Words to = Words(scale_at(k, word));
+    if (mask == 0xffffffffu) {
+        to.at[0] = x;
+    } else {
+        atomicAnd(to.at[0], ~mask);
+        atomicOr(to.at[0], x);
+    }
+#else
+    if (mask == 0xffffffffu) {
+        if (k)
+            k_scales[word] = x;
+        else
+            v_scales[word] = x;
+    } else if (k) {
+        atomicAnd(k_scales[word], ~mask);
+        atomicOr(k_scales[word], x);
+    } else {
+        atomicAnd(v_scales[word], ~mask);
+        atomicOr(v_scales[word], x);
+    }
+#endif
+}
+#endif
+
+/* ---- where a unit's rows lie */
+
+/* word offsets in struct rapt_step_seq */
+const uint SEQ_Q_ROW = 0, SEQ_Q_LEN = 1, SEQ_KV_LEN = 2, SEQ_Q_POS0 = 4, SEQ_PAGE_FIRST = 6,
+           SEQ_N_PAGES = 7, SEQ_K_BASE = 10, SEQ_V_BASE = 12, SEQ_K_SCALE_BASE = 20,
+           SEQ_V_SCALE_BASE = 22;
+
+struct new_unit {
+    bool k;        /* or V */
+    uint from;     /* element of its head in the new rows */
+    AT to;         /* of its head in the cache: element, byte of quantized kinds */
+    AT scale;      /* element of its head's scale */
+    int position;  /* K is rotated at */
+};
+
+/* The sequence a new token belongs to: the last that begins at or before it. */
+uint find_seq(uint token)
+{
+    uint low = 0, high = HEADER(n_seqs) - 1;
+    if (low < high)
+        do {
+            uint middle = (low + high + 1) >> 1;
+            if (STEP(HEADER(seqs_word) + middle * RAPT_STEP_SEQ_WORDS + SEQ_Q_ROW) <= token)
+                low = middle;
+            else
+                high = middle - 1;
+        } while (low < high);
+    return low;
+}
+
+AT base_at(uint word)
+{
+#ifdef BY_ADDRESS
+    return packUint2x32(uvec2(STEP(word), STEP(word + 1)));
+#else
+    return STEP(word);
+#endif
+}
+
+/* Table entries are clamped to the table and page ids to the pool, whatever a table says. */
+new_unit find_unit(bool k, uint token, uint head)
+{
+    new_unit unit;
+    uint b = find_seq(token);
+    uint seq = HEADER(seqs_word) + b * RAPT_STEP_SEQ_WORDS;
+    uint i = token - STEP(seq + SEQ_Q_ROW);
+    uint key = STEP(seq + SEQ_KV_LEN) - STEP(seq + SEQ_Q_LEN) + i;
+    unit.k = k;
+    uint outer = k ? push.rapt_append_k_outer_stride : push.rapt_append_v_outer_stride;
+    uint token_stride = k ? push.rapt_append_k_token_stride : push.rapt_append_v_token_stride;
+    uint head_stride = k ? push.rapt_append_k_head_stride : push.rapt_append_v_head_stride;
+    unit.from = (outer != 0 ? b * outer + i * token_stride : token * token_stride) +
+                head * head_stride;
+    unit.to = AT(head) * (k ? HEADER(k_head_stride) : HEADER(v_head_stride));
+    unit.scale = AT(head) * (k ? HEADER(k_scale_head_stride) : HEADER(v_scale_head_stride));
+#ifndef BY_ADDRESS
+    unit.to += k ? push.k_base : push.v_base;
+    unit.scale += k ? push.k_scale_lo : push.v_scale_lo;
+#endif
+    if ((FEATURES & RAPT_FEAT_PAGED) != 0) {
+        uint entry = min(key >> HEADER(page_shift), max(STEP(seq + SEQ_N_PAGES), 1u) - 1u);
+        uint page = STEP(HEADER(pages_word) + STEP(seq + SEQ_PAGE_FIRST) + entry);
+        page = min(page, max(HEADER(n_pages), 1u) - 1u);
+#ifdef BY_ADDRESS
+        unit.to += page * packUint2x32(k ? uvec2(HEADER(k_page_stride_lo), HEADER(k_page_stride_hi))
+                                         : uvec2(HEADER(v_page_stride_lo), HEADER(v_page_stride_hi)));
+#else
+        unit.to += page * (k ? HEADER(k_page_stride_lo) : HEADER(v_page_stride_lo));
+#endif
+        unit.scale += AT(page) * (k ? HEADER(k_scale_page_stride) : HEADER(v_scale_page_stride));
+        key &= HEADER(page_mask);
+    } else {
+        unit.to += base_at(seq + (k ? SEQ_K_BASE : SEQ_V_BASE));
+        unit.scale += base_at(seq + (k ? SEQ_K_SCALE_BASE : SEQ_V_SCALE_BASE));
+    }
+    unit.to += AT(key) * (k ? HEADER(k_token_stride) : HEADER(v_token_stride));
+    unit.scale += AT(key) * (k ? HEADER(k_scale_token_stride) : HEADER(v_scale_token_stride));
+    unit.position = 0;
+    if ((FEATURES & RAPT_FEAT_ROPE_Q) != 0) {
+        if (HEADER(rope_pos_word) != 0)
+            unit.position = int(STEP(HEADER(rope_pos_word) + token));
+        else if ((HEADER(features) & RAPT_FEAT_Q_POS) != 0)
+            unit.position = int(STEP(HEADER(q_pos_word) + token));
+        else
+            unit.position = int(STEP(seq + SEQ_Q_POS0)) + int(i);
+    }
+    return unit;
+}
+
+/* ---- four new elements, as the bits of floats */
+
+uint new_element(bool k, uint i)
+{
+    if (NEW_TYPE == RAPT_STORE_F32)
+        return new_word(k, i);
+    uint bits = (new_word(k, i >> 1) >> ((i & 1u) * 16u)) & 0xffffu;
+    return NEW_TYPE == RAPT_STORE_BF16 ? bits << 16 : float_from_half(bits);
+}
+
+/* Dims d to d + 3 of the head that begins at element `from`. */
+uvec4 load_four(bool k, int position, uint from, uint d)
+{
+    uvec4 x;
+    uint i = from + d;
+    if (NEW_TYPE == RAPT_STORE_F32) {
+        x = uvec4(new_word(k, i), new_word(k, i + 1), new_word(k, i + 2), new_word(k, i + 3));
+    } else {
+        uint a = new_word(k, i >> 1), b = new_word(k, (i >> 1) + 1);
+        if (NEW_TYPE == RAPT_STORE_BF16)
+            x = uvec4(a << 16, a & 0xffff0000u, b << 16, b & 0xffff0000u);
+        else
+            x = uvec4(float_from_half(a & 0xffffu), float_from_half(a >> 16),
+                      float_from_half(b & 0xffffu), float_from_half(b >> 16));
+    }
+    if ((FEATURES & RAPT_FEAT_ROPE_Q) == 0 || !k)
+        return x;
+    rope_place rope = load_rope();
+    [[unroll]] for (uint e = 0; e < 4; e++) {
+        uint partner = rope_partner(rope, d + e);
+        if (partner != d + e)
+            x[e] = floatBitsToUint(rope_rotate(rope, position, d + e, uintBitsToFloat(x[e]),
+                                               uintBitsToFloat(new_element(k, from + partner))));
+    }
+    return x;
+}
+
+uint most_of(uvec4 x)
+{
+    uint most = 0;
+    [[unroll]] for (uint e = 0; e < 4; e++)
+        most = max(most, finite_of(x[e]) & 0x7fffffffu);
+    return most;
+}
+
+/* ---- a row of bytes being written, front to back */
+
+struct row_writer {
+    bool k;
+    AT word;         /* the next one to write */
+    uint held, bits; /* what of it is there already, below this bit */
+    uint mask;       /* all of it but what lies before the row */
+};
+
+row_writer start_row(bool k, AT byte)
+{
+    uint bits = uint(byte & 3u) * 8u;
+    return row_writer(k, byte >> 2, 0u, bits, 0xffffffffu << bits);
+}
+
+void write_word(inout row_writer row, uint x)
+{
+    uint whole = row.held | x << row.bits;
+    if (row.mask == 0xffffffffu)
+        put_word(row.k, row.word, whole);
+    else
+        put_part(row.k, row.word, whole, row.mask);
+    row.held = row.bits > 0 ? x >> (32u - row.bits) : 0u;
+    row.mask = 0xffffffffu;
+    row.word++;
+}
+
+/* the low 16 bits of x, before any whole word */
+void write_half(inout row_writer row, uint x)
+{
+    row.held = x << row.bits;
+    row.bits += 16u;
+    if (row.bits < 32u)
+        return;
+    put_part(row.k, row.word, row.held, row.mask);
+    row.bits -= 32u;
+    row.held = row.bits > 0 ? x >> (16u - row.bits) : 0u;
+    row.mask = 0xffffffffu;
+    row.word++;
+}
+
+void end_row(row_writer row)
+{
+    if (row.bits > 0)
+        put_part(row.k, row.word, row.held, row.mask & ((1u << row.bits) - 1u));
+}
+
+/* ---- a chunk: where its elements are, where it goes, and the scale of its row */
+
+struct new_chunk {
+    uint from, d; /* its head, its first dim there */
+    AT to, scale; /* its head in the cache */
+};
+
+#if KV_TYPE == RAPT_STORE_INT4
+void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+{
+    uint most = 0, d = chunk.d, end = d + CHUNK;
+    do {
+        most = max(most, most_of(load_four(unit.k, unit.position, chunk.from, d)));
+        d += 4;
+    } while (d < end);
+    uint bits = half_scale(divide(normal_of(most), 0x40e00000u)); /* 7 */
+    uint scale = float_from_half(bits);
+    put_scale(unit.k, chunk.scale + chunk.d / CHUNK, bits);
+    row_writer row = start_row(unit.k, chunk.to + chunk.d / 2);
+    d = chunk.d;
+    do {
+        uint word = 0;
+        [[dont_unroll]] for (uint half_word = 0; half_word < 2; half_word++) {
+            uvec4 x = load_four(unit.k, unit.position, chunk.from, d + half_word * 4);
+            uint nibbles = 0;
+            [[unroll]] for (uint e = 0; e < 4; e++)
+                nibbles |= int4_code(x[e], scale) << (4 * e);
+            word |= nibbles << (16 * half_word);
+        }
+        write_word(row, scale == 0 ? 0u : word);
+        d += 8;
+    } while (d < end);
+    end_row(row);
+}
+#elif KV_TYPE == RAPT_STORE_Q8_0
+void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+{
+    uint most = 0, d = chunk.d, end = d + CHUNK;
+    do {
+        most = max(most, most_of(load_four(unit.k, unit.position, chunk.from, d)));
+        d += 4;
+    } while (d < end);
+    uint scale = divide(most, 0x42fe0000u); /* 127 */
+    bool tiny = most < TINY;
+    uint id = block_inverse(scale, tiny);
+    row_writer row = start_row(unit.k, chunk.to + chunk.d / CHUNK * CHUNK_BYTES);
+    write_half(row, half_scale(scale));
+    d = chunk.d;
+    do {
+        uvec4 x = load_four(unit.k, unit.position, chunk.from, d);
+        uint word = 0;
+        [[unroll]] for (uint e = 0; e < 4; e++)
+            word |= q8_0_code(x[e], id, tiny) << (8 * e);
+        write_word(row, word);
+        d += 4;
+    } while (d < end);
+    end_row(row);
+}
+#elif KV_TYPE == RAPT_STORE_Q4_0
+void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+{
+    uint most = 0, extreme = 0, d = chunk.d, end = d + CHUNK; /* the first of equal magnitudes */
+    do {
+        uvec4 x = load_four(unit.k, unit.position, chunk.from, d);
+        [[unroll]] for (uint e = 0; e < 4; e++) {
+            uint u = finite_of(x[e]), a = u & 0x7fffffffu;
+            extreme = a > most ? u : extreme;
+            most = max(most, a);
+        }
+        d += 4;
+    } while (d < end);
+    bool tiny = most < TINY;
+    uint scale = divide(most, 0x41000000u); /* 8 */
+    uint sign = most == 0 ? 0x80000000u : ~extreme & 0x80000000u; /* of extreme / -8 */
+    uint id = block_inverse(scale, tiny);
+    float middle = scale != 0 && id == 0 ? 0.0 : 8.5;
+    row_writer row = start_row(unit.k, chunk.to + chunk.d / CHUNK * CHUNK_BYTES);
+    write_half(row, half_scale(sign | scale));
+    d = chunk.d;
+    do {
+        uint word = 0;
+        [[dont_unroll]] for (uint upper = 0; upper < 2; upper++) {
+            uvec4 x = load_four(unit.k, unit.position, chunk.from, d + upper * 16);
+            uint nibbles = 0;
+            [[unroll]] for (uint e = 0; e < 4; e++)
+                nibbles |= q4_0_code(x[e], sign | id, middle, tiny) << (8 * e);
+            word |= nibbles << (4 * upper);
+        }
+        write_word(row, word);
+        d += 4;
+    } while (d < end - 16);
+    end_row(row);
+}
+#else
+void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+{
+    row_writer row = start_row(unit.k, chunk.to * (KV_TYPE == RAPT_STORE_F32   ? 4u
+                                                   : KV_TYPE <= RAPT_STORE_BF16 ? 2u
+                                                                                : 1u) +
+                                           chunk.d * CHUNK_BYTES / CHUNK);
+    [[unroll]] for (uint four = 0; four < CHUNK; four += 4) {
+        uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + four);
+#if KV_TYPE == RAPT_STORE_F32
+        [[unroll]] for (uint e = 0; e < 4; e++)
+            write_word(row, x[e]);
+#elif KV_TYPE == RAPT_STORE_F16
+        write_word(row, half_from_float(x[0]) | half_from_float(x[1]) << 16);
+        write_word(row, half_from_float(x[2]) | half_from_float(x[3]) << 16);
+#elif KV_TYPE == RAPT_STORE_BF16
+        write_word(row, bf16_from_float(x[0]) | bf16_from_float(x[1]) << 16);
+        write_word(row, bf16_from_float(x[2]) | bf16_from_float(x[3]) << 16);
+#else
+        uint word = 0;
+        [[unroll]] for (uint e = 0; e < 4; e++)
+#if KV_TYPE == RAPT_STORE_INT8
+            word |= int8_code(x[e], row_scale) << (8 * e);
+        word = row_scale == 0 ? 0u : word;
+#else
+            word |= fp8_quantized(x[e], row_scale) << (8 * e);
+#endif
+        write_word(row, word);
+#endif
+    }
+    end_row(row);
+}
+#endif
+
+/* ---- a unit */
+
+#ifdef ROW_SCALES
+shared uint largest[WG_SIZE];
+
+/* scale of a unit whose largest magnitude is `most` */
+uint find_scale(uint most)
+{
+    uint scale = divide(normal_of(most), KV_TYPE == RAPT_STORE_INT8 ? 0x42fe0000u : 0x43e00000u);
+    if (half_scales())
+        return float_from_half(half_scale(scale));
+    return scale < F32_LEAST_NORMAL ? 0u : scale;
+}
+
+uint team_most(uint most)
+{
+    if (TEAM == 1)
+        return most;
+    uint team = gl_LocalInvocationIndex / TEAM;
+    largest[gl_LocalInvocationIndex] = 0;
+    barrier();
+    atomicMax(largest[team], most);
+    barrier();
+    return largest[team];
+}
+#endif
+
+new_chunk find_chunk(new_unit unit, uint c)
+{
+    uint per_head = (unit.k ? D : DV) / CHUNK, head = c / per_head;
+    new_chunk chunk;
+    chunk.d = (c - head * per_head) * CHUNK;
+    chunk.from = unit.from + head * (unit.k ? push.rapt_append_k_head_stride
+                                            : push.rapt_append_v_head_stride);
+    chunk.to = unit.to + AT(head) * (unit.k ? HEADER(k_head_stride) : HEADER(v_head_stride));
+    chunk.scale = unit.scale;
+    return chunk;
+}
+
+#ifdef ROW_SCALES
+/* The scale of a unit; written where it is not the caller's. Every lane of the workgroup comes here. */
+uint unit_scale(new_unit unit, bool there, uint first, uint n_chunks)
+{
+    if ((HEADER(scale_kind) >> 8 & 0xffu) == 2u) /* static */
+        return get_scale(unit.k, unit.scale);
+    uint most = 0, c = first;
+    if (c < n_chunks)
+        do {
+            new_chunk chunk = find_chunk(unit, c);
+            uint end = chunk.d + CHUNK;
+            do {
+                most = max(most, most_of(load_four(unit.k, unit.position, chunk.from, chunk.d)));
+                chunk.d += 4;
+            } while (chunk.d < end);
+            c += TEAM;
+        } while (c < n_chunks);
+    uint scale = find_scale(team_most(most));
+    if (there && first == 0)
+        put_scale(unit.k, unit.scale, half_scales() ? half_from_float(scale) : scale);
+    return scale;
+}
+#endif
+
+void main()
+{
+    uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    if (group >= push.count)
+        return;
+    bool k = group < push.rapt_append_k_groups;
+    if (!k)
+        group -= push.rapt_append_k_groups;
+    uint per_unit = 1, heads = HEADER(n_kv_heads);
+#ifdef ROW_SCALES
+    if ((HEADER(scale_kind) >> 8 & 0xffu) == 1u) /* one per token */
+        per_unit = heads;
+#endif
+    heads /= per_unit;
+    uint lane = gl_LocalInvocationIndex, n_units = HEADER(total_q) * heads;
+    uint index = group * (WG_SIZE / TEAM) + lane / TEAM;
+    bool there = index < n_units;
+    index = min(index, n_units - 1);
+    uint token = index / heads;
+    new_unit unit = find_unit(k, token, index - token * heads);
+    uint n_chunks = per_unit * ((k ? D : DV) / CHUNK), c = lane % TEAM, row_scale = 0;
+#ifdef ROW_SCALES
+    row_scale = unit_scale(unit, there, c, n_chunks);
+#endif
+    if (there && c < n_chunks)
+        do {
+            store_chunk(unit, find_chunk(unit, c), row_scale);
+            c += TEAM;
+        } while (c < n_chunks);
+}
