@@ -125,6 +125,11 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         return status;
     rapt_problem *own = &job->problem;
     const rapt_easy_options *options = &job->options;
+    if (own->rope && own->rope->pairing != RAPT_ROPE_NONE)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "rope is not in this build yet");
+    if (own->kv_type != RAPT_TYPE_DEFAULT && rapt_type_bytes(own->kv_type) == 0)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "kv_type %s is not in this build yet",
+                         rapt_type_name(own->kv_type));
     fill_types(own);
     job->total_q = (uint32_t)own->cu_q[own->n_seqs];
     job->plan_params = (rapt_plan_params){

@@ -158,10 +158,7 @@ static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head,
             continue;
         row.pos = rapt_batch_q_pos(&view->batch, b, row.token);
         rapt_view_key_range(view, b, row.token, &row.begin, &row.end);
-        rapt_view_load_row(&p->q, p->q_type, rapt_view_q_index(view, b, row.token, row.head),
-                           p->head_dim, scratch->loaded[0]);
-        for (uint32_t d = 0; d < p->head_dim; d++)
-            scratch->q[n][d] = (double)scratch->loaded[0][d];
+        rapt_view_load_q(view, b, row.token, row.head, scratch->q[n]);
         memset(scratch->o[n], 0, sizeof scratch->o[n]);
         scratch->rows[n++] = row;
     }
@@ -288,6 +285,32 @@ static rapt_status run_all(struct run *run, uint32_t n_threads)
                   : RAPT_OK;
 }
 
+rapt_status rapt_view_attention(const struct view *view, const rapt_reference_params *params,
+                                const rapt_result *result, double *out64, double *lse64,
+                                double *max_logit64)
+{
+    struct run run = {.view = view,
+                      .allocator = params->allocator,
+                      .row_first = params->row_first,
+                      .row_step = params->row_step ? params->row_step : 1,
+                      .result = result,
+                      .out64 = out64,
+                      .lse64 = lse64,
+                      .max_logit64 = max_logit64};
+    double *own_max = NULL;
+    if (result->max_logit_reduced && !max_logit64) {
+        size_t n_rows = (size_t)view->total_q * view->problem.n_q_heads;
+        own_max = run.max_logit64 = rapt_alloc(params->allocator, n_rows, sizeof *own_max);
+        if (!own_max)
+            return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %zu maxima", n_rows);
+    }
+    rapt_status status = run_all(&run, params->n_threads);
+    if (status == RAPT_OK && result->max_logit_reduced)
+        reduce_max(&run, result->max_logit_reduced);
+    rapt_free(params->allocator, own_max);
+    return status;
+}
+
 rapt_status rapt_reference_attention(const rapt_problem *problem,
                                      const rapt_reference_params *params,
                                      const rapt_result *out_result, double *out64, double *lse64,
@@ -301,26 +324,11 @@ rapt_status rapt_reference_attention(const rapt_problem *problem,
         status = rapt_params_read("rapt_reference_params", params, &own, sizeof own);
     if (status == RAPT_OK && out_result)
         status = rapt_params_read("rapt_result", out_result, &result, sizeof result);
+    if (status == RAPT_OK)
+        status = rapt_view_store(&view, own.allocator);
     if (status != RAPT_OK)
         return status;
-    struct run run = {.view = &view,
-                      .allocator = own.allocator,
-                      .row_first = own.row_first,
-                      .row_step = own.row_step ? own.row_step : 1,
-                      .result = &result,
-                      .out64 = out64,
-                      .lse64 = lse64,
-                      .max_logit64 = max_logit64};
-    double *own_max = NULL;
-    if (result.max_logit_reduced && !max_logit64) {
-        size_t n_rows = (size_t)view.total_q * view.problem.n_q_heads;
-        own_max = run.max_logit64 = rapt_alloc(own.allocator, n_rows, sizeof *own_max);
-        if (!own_max)
-            return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %zu maxima", n_rows);
-    }
-    status = run_all(&run, own.n_threads);
-    if (status == RAPT_OK && result.max_logit_reduced)
-        reduce_max(&run, result.max_logit_reduced);
-    rapt_free(own.allocator, own_max);
+    status = rapt_view_attention(&view, &own, &result, out64, lse64, max_logit64);
+    rapt_view_finish(&view, own.allocator);
     return status;
 }

@@ -1,39 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How far a result is from the reference, and how far it may be. */
 #include "error.h"
+#include "quantize.h"
 #include "view.h"
 
 #include <math.h>
 #include <string.h>
 
-static double norm(const float *row, uint32_t dim)
+static double norm(const double *row, uint32_t dim)
 {
     double sum = 0;
     for (uint32_t d = 0; d < dim; d++)
-        sum += (double)row[d] * (double)row[d];
+        sum += row[d] * row[d];
     return sqrt(sum);
 }
 
-static double max_norm_q(const struct view *view)
+/* Length of what a query loses when every 32 of its dims are rounded to whole multiples of their
+ * absmax / 127. */
+static double loss_norm(const double *row, uint32_t dim)
+{
+    double sum = 0;
+    for (uint32_t first = 0; first < dim; first += RAPT_QUANT_GROUP) {
+        uint32_t end = first + RAPT_QUANT_GROUP < dim ? first + RAPT_QUANT_GROUP : dim;
+        double most = 0;
+        for (uint32_t d = first; d < end; d++)
+            most = fmax(most, fabs(row[d]));
+        double step = most / 127;
+        for (uint32_t d = first; step > 0 && d < end; d++) {
+            double loss = row[d] - step * rint(row[d] / step);
+            sum += loss * loss;
+        }
+    }
+    return sqrt(sum);
+}
+
+static void max_norms_q(const struct view *view, double *out_norm, double *out_loss)
 {
     const rapt_problem *p = &view->problem;
-    float row[576];
-    double most = 0;
+    double row[RAPT_MAX_DIM];
+    *out_norm = *out_loss = 0;
     for (uint32_t b = 0; b < p->n_seqs; b++)
         for (uint32_t i = 0; i < rapt_batch_q_len(&view->batch, b); i++)
             for (uint32_t h = 0; h < p->n_q_heads; h++) {
-                rapt_view_load_row(&p->q, p->q_type, rapt_view_q_index(view, b, i, h), p->head_dim,
-                                   row);
-                most = fmax(most, norm(row, p->head_dim));
+                rapt_view_load_q(view, b, i, h, row);
+                *out_norm = fmax(*out_norm, norm(row, p->head_dim));
+                *out_loss = fmax(*out_loss, loss_norm(row, p->head_dim));
             }
-    return most;
 }
 
 static double max_norm_k(const struct view *view)
 {
     const rapt_problem *p = &view->problem;
-    float row[576];
-    double most = 0;
+    float row[RAPT_MAX_DIM];
+    double wide[RAPT_MAX_DIM], most = 0;
     for (uint32_t b = 0; b < p->n_seqs; b++) {
         if (rapt_batch_q_len(&view->batch, b) == 0)
             continue;
@@ -42,7 +61,9 @@ static double max_norm_k(const struct view *view)
                 rapt_view_load_row(&p->k, p->kv_type,
                                    rapt_view_kv_index(view, &p->k.layout, b, j, h), p->head_dim,
                                    row);
-                most = fmax(most, norm(row, p->head_dim));
+                for (uint32_t d = 0; d < p->head_dim; d++)
+                    wide[d] = (double)row[d];
+                most = fmax(most, norm(wide, p->head_dim));
             }
     }
     return most;
@@ -79,9 +100,10 @@ static void max_terms(const struct view *view, double *out_slope, double *out_bi
 
 static void fill_bounds(const struct view *view, rapt_bound_kind kind, rapt_error *error)
 {
-    double slope, bias;
+    double slope, bias, q, q_loss, k = max_norm_k(view);
     max_terms(view, &slope, &bias);
-    double s = fabs(view->scale) * max_norm_q(view) * max_norm_k(view) + slope + bias;
+    max_norms_q(view, &q, &q_loss);
+    double s = fabs(view->scale) * q * k + slope + bias;
     s = fmax((double)view->problem.softcap, s);
     double f = fmax(1, s / 64);
     error->bound_e = 5e-6 * f;
@@ -89,6 +111,12 @@ static void fill_bounds(const struct view *view, rapt_bound_kind kind, rapt_erro
     if (kind == RAPT_BOUND_MATRIX_F16 || kind == RAPT_BOUND_MATRIX_BF16) {
         error->bound_e = fmax(kind == RAPT_BOUND_MATRIX_F16 ? 6e-4 : 5e-3, error->bound_e);
         error->bound_stat = fmax(2e-3, error->bound_stat);
+    }
+    if (kind == RAPT_BOUND_INTEGER_DOT) {
+        error->bound_e = fmax(1e-2, error->bound_e);
+        /* No logit moves by more (Cauchy-Schwarz), and neither a maximum nor a log-sum-exp moves by
+         * more than the logits do; a softcap only lessens it. */
+        error->bound_stat += fabs(view->scale) * q_loss * k;
     }
     if (view->problem.out_type == RAPT_TYPE_F16)
         error->bound_e += 4e-4;
@@ -170,6 +198,8 @@ rapt_status rapt_reference_check(const rapt_problem *problem, const rapt_referen
         status = rapt_params_read("rapt_reference_params", params, &own, sizeof own);
     if (status == RAPT_OK)
         status = rapt_params_read("rapt_result", result, &got, sizeof got);
+    if (status == RAPT_OK)
+        status = rapt_view_store(&view, own.allocator);
     if (status != RAPT_OK)
         return status;
     size_t n_rows = (size_t)view.total_q * view.problem.n_q_heads;
@@ -183,7 +213,7 @@ rapt_status rapt_reference_check(const rapt_problem *problem, const rapt_referen
     if (!ref.out || !ref.lse || !ref.max_logit || !ref.reduced)
         status = rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %zu reference rows", n_rows);
     else
-        status = rapt_reference_attention(problem, &own, &reduced, ref.out, ref.lse, ref.max_logit);
+        status = rapt_view_attention(&view, &own, &reduced, ref.out, ref.lse, ref.max_logit);
     if (status == RAPT_OK) {
         fill_bounds(&view, kind, &error);
         compare(&view, &own, &got, &ref, &error);
@@ -193,5 +223,6 @@ rapt_status rapt_reference_check(const rapt_problem *problem, const rapt_referen
     rapt_free(own.allocator, ref.max_logit);
     rapt_free(own.allocator, ref.lse);
     rapt_free(own.allocator, ref.out);
+    rapt_view_finish(&view, own.allocator);
     return status;
 }

@@ -19,9 +19,16 @@ static rapt_status check_type(const char *name, rapt_type type)
     if (is_float_type(type))
         return RAPT_OK;
     if (rapt_type_name(type))
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "%s is %s, which is not in this build yet", name,
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %s: expected f32, f16 or bf16", name,
                          rapt_type_name(type));
     return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %d: expected f32, f16 or bf16", name, (int)type);
+}
+
+static rapt_status check_kv_type(rapt_type type)
+{
+    if (rapt_type_name(type))
+        return RAPT_OK;
+    return rapt_fail(RAPT_ERROR_ARGUMENT, "kv_type is %d: no such type", (int)type);
 }
 
 static rapt_status check_dim(const char *name, uint32_t dim)
@@ -153,7 +160,7 @@ static rapt_status check_tensor(struct view *view, const char *name, rapt_array 
     strcat(strcpy(what, name), ".type");
     rapt_status status = check_type(what, array->type);
     if (status == RAPT_OK)
-        status = check_type(is_kv ? "kv_type" : "q_type", *stored);
+        status = is_kv ? check_kv_type(*stored) : check_type("q_type", *stored);
     if (status == RAPT_OK)
         status = check_layout(name, array, array->type);
     if (status != RAPT_OK)
@@ -271,6 +278,10 @@ rapt_status rapt_view_open(const rapt_problem *problem, struct view *out_view)
         status = check_tensor(view, "v", &p->v, &p->kv_type, p->n_kv_heads, p->head_dim_v, 1);
     if (status == RAPT_OK)
         status = check_bias(view);
+    if (status == RAPT_OK)
+        status = rapt_view_check_quantized(view);
+    if (status == RAPT_OK)
+        status = rapt_view_check_rope(view);
     if (p->out_type == RAPT_TYPE_DEFAULT)
         p->out_type = RAPT_TYPE_F32;
     if (status == RAPT_OK)

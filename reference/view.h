@@ -7,6 +7,8 @@
 #include <rapt/reference.h>
 
 #include "batch.h"
+#include "block.h"
+#include "rotate.h"
 
 struct view {
     rapt_problem problem; /* own copy, defaults resolved: types, layouts, head_dim_v, scale */
@@ -15,10 +17,32 @@ struct view {
     double scale;
     uint32_t group; /* query heads per KV head */
     uint32_t total_q;
+    int quantized;  /* kv_type was, before rapt_view_store */
+    rapt_rope rope; /* own copy, defaults resolved; pairing NONE = nothing is rotated */
+    long double frequencies[RAPT_MAX_DIM / 2]; /* of the rope, radians per position */
+    float *k_stored, *v_stored;
 };
 
-/* Checks the problem and fills the view. */
+/* Checks the problem and fills the view. Holds no memory yet. */
 rapt_status rapt_view_open(const rapt_problem *problem, struct view *out_view);
+/* Parts of it: quantized K/V with its scales, rotation. */
+rapt_status rapt_view_check_quantized(struct view *view);
+rapt_status rapt_view_check_rope(struct view *view);
+void rapt_view_fill_frequencies(struct view *view);
+
+/* Where k and v are quantized, or k is rotated: computes what is stored and makes the view's tensors
+ * those, in memory of its own. Keys and values are to be loaded after this only. */
+rapt_status rapt_view_store(struct view *view, const rapt_allocator *allocator);
+void rapt_view_finish(struct view *view, const rapt_allocator *allocator);
+
+/* The reference on a view whose tensors are stored. */
+rapt_status rapt_view_attention(const struct view *view, const rapt_reference_params *params,
+                                const rapt_result *result, double *out64, double *lse64,
+                                double *max_logit64);
+
+/* The positions query i of sequence b, and key j, are rotated at. */
+int32_t rapt_view_q_rope_pos(const struct view *view, uint32_t b, uint32_t i);
+int32_t rapt_view_k_rope_pos(const struct view *view, uint32_t b, uint32_t j);
 
 /* Element index of token 0's head `head` of sequence b, query or key side. */
 uint64_t rapt_view_q_index(const struct view *view, uint32_t b, uint32_t i, uint32_t head);
@@ -27,6 +51,8 @@ uint64_t rapt_view_kv_index(const struct view *view, const rapt_layout *layout, 
 /* dim values of a row as the device stores them. */
 void rapt_view_load_row(const rapt_array *array, rapt_type stored, uint64_t index, uint32_t dim,
                         float *out_row);
+/* A query as it is used: the stored one, rotated in float64. */
+void rapt_view_load_q(const struct view *view, uint32_t b, uint32_t i, uint32_t head, double *out);
 float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_t i, uint32_t j);
 
 /* Keys [out_begin, out_end) that query i of sequence b may see. */

@@ -104,7 +104,8 @@ RAPT_API rapt_status rapt_problem_check(const rapt_problem *problem);
 /* Query tokens over the batch. 0 if the problem is malformed. */
 RAPT_API uint64_t rapt_problem_total_q(const rapt_problem *problem);
 
-/* Computes the problem in float64 on the *stored* values (rounded to q_type and kv_type first). out
+/* Computes the problem in float64 on the *stored* values (rounded to q_type and kv_type first; K
+ * rotated and quantized as kv_append does it, Q rotated in float64 from its stored value). out
  * is rounded to out_type. Uses up to n_threads threads (0 = 1). out64 (may be NULL) receives the
  * unrounded float64 output, [total_q, Hq, head_dim_v]; lse64 and max_logit64 likewise [total_q, Hq]. */
 typedef struct rapt_reference_params {
@@ -135,7 +136,9 @@ typedef enum rapt_bound_kind {
     RAPT_BOUND_PORTABLE = 0, /* 5e-6 * F; lse and max_logit 2e-5 * F */
     RAPT_BOUND_MATRIX_F16 = 1, /* max(6e-4, 5e-6 * F); stats max(2e-3, 2e-5 * F) */
     RAPT_BOUND_MATRIX_BF16 = 2, /* max(5e-3, 5e-6 * F) */
-    RAPT_BOUND_INTEGER_DOT = 3  /* 1e-2, statistics too (times the largest logit) */
+    RAPT_BOUND_INTEGER_DOT = 3  /* max(1e-2, 5e-6 * F). Statistics: 2e-5 * F, and as much as a logit
+                                   can move when Q is rounded per 32 dims to multiples of absmax / 127:
+                                   scale * max||q - rounded q|| * max||k|| */
 } rapt_bound_kind;
 /* F = max(1, S / 64), S = max(softcap, scale * max||q|| * max||k|| + max|slope * (J - P)| + max|finite
  * bias|): rounding a large score moves its weight by that much. out_type f16 and bf16 add 4e-4 and

@@ -4,6 +4,7 @@
 #include "convert.h"
 #include "random.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,169 @@ static void make_values(struct random_problem *r, uint64_t *seed)
     }
 }
 
+/* ------------------------------------------------------------------ what quantizes and rotates */
+
+static void make_scales(struct random_problem *r, uint64_t *seed)
+{
+    rapt_problem *p = &r->problem;
+    const rapt_type types[] = {RAPT_TYPE_INT8, RAPT_TYPE_FP8_E4M3, RAPT_TYPE_INT4, RAPT_TYPE_Q8_0,
+                               RAPT_TYPE_Q4_0};
+    uint32_t dim_v = p->head_dim_v ? p->head_dim_v : p->head_dim;
+    p->kv_type = types[random_below(seed, p->head_dim % 32 || dim_v % 32 ? 2 : 5)];
+    p->scale_type = one_in(seed, 2) ? RAPT_TYPE_F16 : RAPT_TYPE_DEFAULT;
+    if (p->kv_type == RAPT_TYPE_INT8 && one_in(seed, 3))
+        p->scale_kind = RAPT_SCALE_TOKEN;
+    else if (p->kv_type <= RAPT_TYPE_FP8_E4M3 && one_in(seed, 3)) {
+        p->scale_kind = RAPT_SCALE_STATIC;
+        p->k_scale = r->k_scale;
+        p->v_scale = r->v_scale;
+        p->n_k_scale = one_in(seed, 2) ? 1 : p->n_kv_heads;
+        p->n_v_scale = one_in(seed, 2) ? 1 : p->n_kv_heads;
+        for (uint32_t h = 0; h < p->n_kv_heads; h++) {
+            r->k_scale[h] = 0.01f * (float)(1 + random_unit(seed));
+            r->v_scale[h] = 0.02f * (float)(1 + random_unit(seed));
+        }
+    }
+}
+
+static void make_rope(struct random_problem *r, uint64_t *seed)
+{
+    rapt_problem *p = &r->problem;
+    rapt_rope *rope = &r->rope;
+    rope->struct_size = sizeof *rope;
+    rope->pairing = one_in(seed, 2) ? RAPT_ROPE_NEOX : RAPT_ROPE_GPTJ;
+    if (one_in(seed, 2)) {
+        rope->rotary_dim = 2 * (1 + random_below(seed, p->head_dim / 2));
+        rope->rotary_offset = random_below(seed, p->head_dim - rope->rotary_dim + 1);
+    }
+    uint32_t dim = rope->rotary_dim ? rope->rotary_dim : p->head_dim;
+    rope->theta = one_in(seed, 2) ? 500000 : 0;
+    rope->attention_factor = one_in(seed, 3) ? 1.25f : 0;
+    for (uint32_t i = 0; i < MAX_DIM; i++)
+        r->frequency_scale[i] = (float)random_unit(seed);
+    if (one_in(seed, 3))
+        rope->frequency_scale = r->frequency_scale;
+    int32_t low = -1000000, high = 1000000;
+    if (one_in(seed, 4)) { /* not even cosines: a table is taken as it is */
+        for (uint32_t i = 0; i < RANDOM_TABLE * dim; i++)
+            r->table[0][i] = random_normal(seed);
+        rope->table = r->table[0];
+        rope->n_table_positions = RANDOM_TABLE;
+        low = 0;
+        high = RANDOM_TABLE - 1;
+    }
+    for (uint32_t i = 0; i < MAX_SEQS * MAX_LEN; i++) {
+        r->rope_pos[i] = random_between(seed, low, high);
+        r->k_rope_pos[i] = random_between(seed, low, high);
+    }
+    if (rope->table || one_in(seed, 2))
+        p->rope_pos = r->rope_pos;
+    if (!p->page_indices && (rope->table || one_in(seed, 2)))
+        p->k_rope_pos = r->k_rope_pos;
+    p->rope = rope;
+}
+
+/* The definition, in long double. */
+static void rotate(const struct random_problem *r, int32_t position, double *row)
+{
+    const rapt_rope *rope = &r->rope;
+    uint32_t dim = rope->rotary_dim ? rope->rotary_dim : r->problem.head_dim;
+    for (uint32_t i = 0; i < dim / 2; i++) {
+        long double a = powl(rope->theta != 0 ? (long double)rope->theta : 10000, -2.0L * i / dim);
+        a *= position * (rope->frequency_scale ? (long double)rope->frequency_scale[i] : 1);
+        long double c = cosl(a), s = sinl(a), factor = (long double)rope->attention_factor;
+        if (rope->table) {
+            c = (long double)rope->table[(uint32_t)position * dim + i];
+            s = (long double)rope->table[(uint32_t)position * dim + dim / 2 + i];
+        }
+        if (rope->table || factor == 0)
+            factor = 1;
+        int neox = rope->pairing == RAPT_ROPE_NEOX;
+        double *x0 = row + rope->rotary_offset + (neox ? i : 2 * i);
+        double *x1 = row + rope->rotary_offset + (neox ? i + dim / 2 : 2 * i + 1);
+        long double y0 = (*x0 * c - *x1 * s) * factor, y1 = (*x1 * c + *x0 * s) * factor;
+        *x0 = (double)y0;
+        *x1 = (double)y1;
+    }
+}
+
+static int32_t q_rope_pos(const struct random_problem *r, uint32_t b, uint32_t i)
+{
+    const rapt_problem *p = &r->problem;
+    int32_t first = (int32_t)r->kv_len[b] - (int32_t)r->q_len[b] + (p->kv_pos0 ? r->kv_pos0[b] : 0);
+    if (p->rope_pos)
+        return r->rope_pos[r->cu_q[b] + (int32_t)i];
+    if (p->q_pos)
+        return r->q_pos[r->cu_q[b] + (int32_t)i];
+    return (p->q_pos0 ? r->q_pos0[b] : first) + (int32_t)i;
+}
+
+/* One token's rows become what the cache holds of them. */
+static void store_token(struct random_problem *r, float heads[MAX_HEADS][MAX_DIM],
+                        const rapt_array *array, uint32_t dim, const float *scale, uint32_t n_scale,
+                        const int32_t *position)
+{
+    const rapt_problem *p = &r->problem;
+    float rows[MAX_HEADS * MAX_DIM];
+    uint8_t bytes[MAX_HEADS * MAX_DIM * 4], scales[MAX_HEADS * MAX_DIM * 4];
+    int32_t positions[MAX_HEADS];
+    rapt_quantize_params params = {.struct_size = sizeof params,
+                                   .type = p->kv_type ? p->kv_type : array->type,
+                                   .head_dim = dim,
+                                   .n_heads = p->n_kv_heads,
+                                   .scale_type = p->scale_type,
+                                   .scale_kind = p->scale_kind,
+                                   .static_scale = scale,
+                                   .n_static_scale = n_scale};
+    for (uint32_t h = 0; h < p->n_kv_heads; h++) {
+        positions[h] = position ? *position : 0;
+        for (uint32_t d = 0; d < dim; d++)
+            rows[h * dim + d] = rapt_round_to(array->type, heads[h][d]);
+    }
+    if (position && rapt_rope_apply(p->rope, dim, p->n_kv_heads, positions, rows, rows) != RAPT_OK)
+        abort();
+    if (rapt_quantize_rows(&params, 1, rows, bytes, scales) != RAPT_OK ||
+        rapt_dequantize_rows(&params, 1, bytes, scales, rows) != RAPT_OK)
+        abort();
+    for (uint32_t h = 0; h < p->n_kv_heads; h++)
+        memcpy(heads[h], rows + h * dim, dim * sizeof *rows);
+}
+
+static void make_stored(struct random_problem *r, uint64_t *seed)
+{
+    rapt_problem *p = &r->problem;
+    uint32_t dim_v = p->head_dim_v ? p->head_dim_v : p->head_dim;
+    int rotates = one_in(seed, 2), quantizes = !rotates || one_in(seed, 2);
+    if (quantizes)
+        make_scales(r, seed);
+    if (rotates)
+        make_rope(r, seed);
+    r->is_stored = 1;
+    for (uint32_t b = 0; b < p->n_seqs; b++) {
+        for (uint32_t i = 0; i < r->q_len[b]; i++)
+            for (uint32_t h = 0; h < p->n_q_heads; h++) {
+                double *row = r->q_used[b][i][h];
+                for (uint32_t d = 0; d < p->head_dim; d++)
+                    row[d] = (double)rapt_round_to(p->q_type ? p->q_type : p->q.type,
+                                                   rapt_round_to(p->q.type, r->q[b][i][h][d]));
+                if (rotates)
+                    rotate(r, q_rope_pos(r, b, i), row);
+            }
+        for (uint32_t j = 0; j < r->kv_len[b]; j++) {
+            int32_t position = (p->kv_pos0 ? r->kv_pos0[b] : 0) + (int32_t)j;
+            if (p->k_rope_pos)
+                position = r->k_rope_pos[r->cu_kv[b] + (int32_t)j];
+            store_token(r, r->k[b][j], &p->k, p->head_dim, p->k_scale, p->n_k_scale,
+                        rotates && !p->page_indices ? &position : NULL);
+            store_token(r, r->v[b][j], &p->v, dim_v, p->v_scale, p->n_v_scale, NULL);
+        }
+    }
+    snprintf(r->text + strlen(r->text), sizeof r->text - strlen(r->text),
+             ", scales %d of type %d, rope %d of %u at %u, theta %g%s", p->scale_kind,
+             p->scale_type, r->rope.pairing, r->rope.rotary_dim, r->rope.rotary_offset,
+             (double)r->rope.theta, r->rope.table ? ", table" : "");
+}
+
 struct random_problem *random_problem_create(uint64_t number)
 {
     struct random_problem *r = allocate(1, sizeof *r);
@@ -263,6 +427,8 @@ struct random_problem *random_problem_create(uint64_t number)
              (unsigned long long)number, p->n_seqs, p->n_q_heads, p->n_kv_heads, p->head_dim, dim_v,
              r->q_storage, r->kv_storage, p->page_size, p->q.type, p->q_type, p->k.type,
              p->kv_type);
+    if (number >= RANDOM_STORED)
+        make_stored(r, seed);
     return r;
 }
 

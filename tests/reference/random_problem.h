@@ -21,6 +21,7 @@ enum random_storage {
 #define MAX_LEN 48
 #define MAX_HEADS 6
 #define MAX_DIM 72
+#define RANDOM_TABLE 200
 
 struct random_problem {
     rapt_problem problem;
@@ -40,9 +41,19 @@ struct random_problem {
     uint64_t bias_offsets[MAX_SEQS];
     rapt_mask *mask;
     void *memory[4]; /* q, k, v, bias */
+
+    /* Problems that quantize or rotate. k and v above then hold what is stored, and this what a
+     * query is used as. */
+    int is_stored;
+    double q_used[MAX_SEQS][MAX_LEN][MAX_HEADS][MAX_DIM];
+    rapt_rope rope;
+    float k_scale[MAX_HEADS], v_scale[MAX_HEADS], frequency_scale[MAX_DIM];
+    float table[RANDOM_TABLE][MAX_DIM];
+    int32_t rope_pos[MAX_SEQS * MAX_LEN], k_rope_pos[MAX_SEQS * MAX_LEN];
 };
 
-/* The same number, the same problem. */
+/* The same number, the same problem. Those from RANDOM_STORED on quantize or rotate. */
+#define RANDOM_STORED 400
 struct random_problem *random_problem_create(uint64_t number);
 void random_problem_destroy(struct random_problem *random);
 

@@ -225,6 +225,43 @@ static void bounds_follow_the_scores(void **state)
     near(checked(f, RAPT_BOUND_PORTABLE).bound_e, 5e-6 + 3e-3);
 }
 
+/* The statistics may be off by what rounding Q to 8 bits can move a logit. */
+static void the_bound_of_integer_dots(void **state)
+{
+    (void)state;
+    fill(f);
+    memset(f->q, 0, sizeof f->q);
+    memset(f->k, 0, sizeof f->k);
+    f->q[3 * DIM] = 6; /* 95.25 steps of 8 / 127: a quarter of one is lost */
+    f->q[3 * DIM + 5] = 8;
+    f->k[7 * DIM + 2] = -20;
+    f->p.scale = 0.5f;
+    solve(f);
+    rapt_error error = checked(f, RAPT_BOUND_INTEGER_DOT);
+    near(error.bound_e, 1e-2);
+    near(error.bound_stat, 2e-5 * 100 / 64 + 0.5 * (0.25 * 8 / 127) * 20);
+    f->p.scale = 2000; /* where the portable bound is the wider one */
+    near(checked(f, RAPT_BOUND_INTEGER_DOT).bound_e, 5e-6 * 400000 / 64);
+    /* Q as such a kernel has it is inside, and needs the bound. */
+    fill(f);
+    solve(f);
+    float q[N_Q * HEADS * DIM], scales[N_Q * HEADS];
+    int8_t codes[N_Q * HEADS * DIM];
+    const rapt_quantize_params params = {.struct_size = sizeof params,
+                                         .type = RAPT_TYPE_INT8,
+                                         .head_dim = DIM,
+                                         .n_heads = 1};
+    const struct fixture sound = *f;
+    assert_int_equal(rapt_quantize_rows(&params, N_Q * HEADS, f->q, codes, scales), RAPT_OK);
+    assert_int_equal(rapt_dequantize_rows(&params, N_Q * HEADS, codes, scales, q), RAPT_OK);
+    memcpy(f->q, q, sizeof q);
+    solve(f);
+    memcpy(f->q, sound.q, sizeof q);
+    error = checked(f, RAPT_BOUND_INTEGER_DOT);
+    assert_true(error.ok && error.e > 1e-4 && error.lse_abs > 1e-4);
+    assert_false(checked(f, RAPT_BOUND_PORTABLE).ok);
+}
+
 static void only_the_chosen_rows_are_compared(void **state)
 {
     (void)state;
@@ -335,6 +372,7 @@ int main(void)
         cmocka_unit_test(one_element_alone_fails),
         cmocka_unit_test(rows_without_keys),
         cmocka_unit_test(bounds_follow_the_scores),
+        cmocka_unit_test(the_bound_of_integer_dots),
         cmocka_unit_test(only_the_chosen_rows_are_compared),
         cmocka_unit_test(parts_merge_into_the_whole),
         cmocka_unit_test(merging_nothing_is_zero),

@@ -30,8 +30,11 @@ static rapt_type stored(rapt_type wanted, rapt_type given)
     return wanted != RAPT_TYPE_DEFAULT ? wanted : given;
 }
 
-static double value(const rapt_array *array, rapt_type wanted, float x)
+static double value(const struct random_problem *r, const rapt_array *array, rapt_type wanted,
+                    float x)
 {
+    if (r->is_stored)
+        return (double)x;
     return (double)rapt_round_to(stored(wanted, array->type), rapt_round_to(array->type, x));
 }
 
@@ -55,8 +58,9 @@ static double naive_score(const struct random_problem *r, uint32_t b, uint32_t h
     uint32_t kv_head = h / (p->n_q_heads / p->n_kv_heads);
     double dot = 0;
     for (uint32_t d = 0; d < p->head_dim; d++)
-        dot += value(&p->q, p->q_type, r->q[b][i][h][d]) *
-               value(&p->k, p->kv_type, r->k[b][j][kv_head][d]);
+        dot += (r->is_stored ? r->q_used[b][i][h][d]
+                             : value(r, &p->q, p->q_type, r->q[b][i][h][d])) *
+               value(r, &p->k, p->kv_type, r->k[b][j][kv_head][d]);
     double s = dot * (p->scale != 0 ? (double)p->scale : 1 / sqrt(p->head_dim));
     if (p->softcap > 0)
         s = (double)p->softcap * tanh(s / (double)p->softcap);
@@ -90,7 +94,7 @@ static void naive_row(const struct random_problem *r, uint32_t b, uint32_t h, ui
         double weight = exp(s[j] - m);
         l += weight;
         for (uint32_t d = 0; d < dim_v; d++)
-            answer->o[row][d] += weight * value(&p->v, p->kv_type,
+            answer->o[row][d] += weight * value(r, &p->v, p->kv_type,
                                                 r->v[b][j][h / (p->n_q_heads / p->n_kv_heads)][d]);
     }
     for (uint32_t d = 0; d < dim_v && l > 0 && !p->unnormalised; d++)
@@ -159,7 +163,7 @@ static void compare(const struct random_problem *r)
 static void random_problems_agree_with_the_formula(void **state)
 {
     (void)state;
-    for (uint64_t number = 0; number < 400; number++) {
+    for (uint64_t number = 0; number < RANDOM_STORED + 400; number++) {
         struct random_problem *r = random_problem_create(number);
         memset(&outputs, 0xff, sizeof outputs); /* NaN */
         const rapt_reference_params params = {.struct_size = sizeof params,
@@ -177,7 +181,7 @@ static void random_problems_agree_with_the_formula(void **state)
 static void threads_do_not_change_a_bit(void **state)
 {
     (void)state;
-    for (uint64_t number = 0; number < 40; number++) {
+    for (uint64_t number = RANDOM_STORED - 20; number < RANDOM_STORED + 20; number++) {
         struct random_problem *r = random_problem_create(number);
         rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 1};
         memset(&outputs, 0, sizeof outputs);
@@ -410,6 +414,65 @@ static void forbidden_keys_do_not_count(void **state)
     rapt_mask_destroy(&mask);
 }
 
+/* What quantizing costs: attention over what is stored against attention over what was given. */
+static void quantizing_stays_within_its_limits(void **state)
+{
+    (void)state;
+    enum { N_Q = 32, N_KV = 600, HQ = 4, HKV = 2, DIM = 128 };
+    static float q[N_Q * HQ * DIM], k[N_KV * HKV * DIM], v[N_KV * HKV * DIM];
+    static double want[N_Q * HQ * DIM], got[N_Q * HQ * DIM];
+    const int32_t cu_q[] = {0, N_Q}, cu_kv[] = {0, N_KV};
+    const float scale = 5.0f / 127, fp8_scales[HKV] = {0.02f, 0.011f};
+    const struct {
+        rapt_type type;
+        rapt_scale_kind kind;
+        const float *scale;
+        uint32_t n;
+        double limit;
+    } cases[] = {{RAPT_TYPE_INT8, RAPT_SCALE_TOKEN_HEAD, NULL, 0, 1.5e-2},
+                 {RAPT_TYPE_INT8, RAPT_SCALE_TOKEN, NULL, 0, 1.5e-2},
+                 {RAPT_TYPE_Q8_0, RAPT_SCALE_TOKEN_HEAD, NULL, 0, 1.5e-2},
+                 {RAPT_TYPE_INT8, RAPT_SCALE_STATIC, &scale, 1, 2.5e-2},
+                 {RAPT_TYPE_FP8_E4M3, RAPT_SCALE_TOKEN_HEAD, NULL, 0, 5e-2},
+                 {RAPT_TYPE_FP8_E4M3, RAPT_SCALE_STATIC, fp8_scales, HKV, 5e-2},
+                 {RAPT_TYPE_INT4, RAPT_SCALE_TOKEN_HEAD, NULL, 0, 2e-1},
+                 {RAPT_TYPE_Q4_0, RAPT_SCALE_TOKEN_HEAD, NULL, 0, 2e-1}};
+    uint64_t seed = 77;
+    for (size_t i = 0; i < sizeof q / sizeof *q; i++)
+        q[i] = random_normal(&seed);
+    for (size_t i = 0; i < sizeof k / sizeof *k; i++) {
+        k[i] = random_normal(&seed);
+        v[i] = random_normal(&seed);
+    }
+    rapt_problem p = {.struct_size = sizeof p,
+                      .n_seqs = 1,
+                      .n_q_heads = HQ,
+                      .n_kv_heads = HKV,
+                      .head_dim = DIM,
+                      .q = {.data = q, .n_elements = sizeof q / sizeof *q},
+                      .k = {.data = k, .n_elements = sizeof k / sizeof *k},
+                      .v = {.data = v, .n_elements = sizeof v / sizeof *v},
+                      .cu_q = cu_q,
+                      .cu_kv = cu_kv};
+    assert_int_equal(rapt_reference_attention(&p, NULL, NULL, want, NULL, NULL), RAPT_OK);
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        p.kv_type = cases[c].type;
+        p.scale_kind = cases[c].kind;
+        p.k_scale = p.v_scale = cases[c].scale;
+        p.n_k_scale = p.n_v_scale = cases[c].n;
+        assert_int_equal(rapt_reference_attention(&p, NULL, NULL, got, NULL, NULL), RAPT_OK);
+        double diff2 = 0, want2 = 0;
+        for (size_t i = 0; i < sizeof got / sizeof *got; i++) {
+            diff2 += (got[i] - want[i]) * (got[i] - want[i]);
+            want2 += want[i] * want[i];
+        }
+        double e = sqrt(diff2 / want2);
+        if (!(e > cases[c].limit / 10 && e < cases[c].limit))
+            fail_msg("%s, scales %d: %g of %g", rapt_type_name(p.kv_type), p.scale_kind, e,
+                     cases[c].limit);
+    }
+}
+
 static void hard_logits_stay_finite(void **state)
 {
     (void)state;
@@ -430,7 +493,7 @@ static void hard_logits_stay_finite(void **state)
 static void failing_allocators_are_survived(void **state)
 {
     (void)state;
-    struct random_problem *r = random_problem_create(5);
+    struct random_problem *r = random_problem_create(RANDOM_STORED + 5);
     struct fail_alloc counts;
     rapt_allocator allocator = fail_allocator(&counts);
     const rapt_reference_params params = {
@@ -469,6 +532,7 @@ int main(void)
         cmocka_unit_test(outputs_are_rounded_to_their_type),
         cmocka_unit_test(long_rows),
         cmocka_unit_test(forbidden_keys_do_not_count),
+        cmocka_unit_test(quantizing_stays_within_its_limits),
         cmocka_unit_test(hard_logits_stay_finite),
         cmocka_unit_test(failing_allocators_are_survived),
     };

@@ -20,7 +20,10 @@ struct fixture {
     rapt_problem p;
     int32_t cu_q[3], cu_kv[3], q_pos0[2], kv_pos0[2], q_pos[8], prefix[2];
     uint32_t page_indptr[3], page_indices[5], last_page_len[2];
-    float slopes[4], sinks[4];
+    float slopes[4], sinks[4], scales[3];
+    rapt_rope rope;
+    int32_t rope_pos[8], k_rope_pos[32];
+    float table[20 * 16];
     uint64_t bias_offsets[2];
     float q[8 * 4 * 16], k[6 * 8 * 2 * 16], v[6 * 8 * 2 * 8], bias[5 * 20 + 3 * 12];
 };
@@ -35,6 +38,7 @@ static void fill(struct fixture *f)
                           .page_indptr = {0, 3, 5},
                           .page_indices = {5, 0, 2, 1, 4},
                           .last_page_len = {4, 4},
+                          .scales = {0.5f, 0.25f, 1},
                           .bias_offsets = {0, 100}};
     f->p = (rapt_problem){.struct_size = sizeof f->p,
                           .n_seqs = 2,
@@ -144,16 +148,17 @@ static void shapes(void **state)
 static void types(void **state)
 {
     (void)state;
-    REFUSED(f->p.q.type = RAPT_TYPE_INT8, RAPT_ERROR_UNSUPPORTED,
-            "q.type is int8, which is not in this build yet");
-    REFUSED(f->p.kv_type = RAPT_TYPE_Q8_0, RAPT_ERROR_UNSUPPORTED,
-            "kv_type is q8_0, which is not in this build yet");
+    REFUSED(f->p.q.type = RAPT_TYPE_INT8, RAPT_ERROR_ARGUMENT,
+            "q.type is int8: expected f32, f16 or bf16");
+    REFUSED(f->p.kv_type = RAPT_TYPE_Q8_0, RAPT_ERROR_ARGUMENT,
+            "head_dim is 16: kv_type q8_0 needs a multiple of 32");
+    REFUSED(f->p.kv_type = (rapt_type)9, RAPT_ERROR_ARGUMENT, "kv_type is 9: no such type");
     REFUSED(f->p.q_type = (rapt_type)77, RAPT_ERROR_ARGUMENT,
             "q_type is 77: expected f32, f16 or bf16");
     REFUSED(f->p.v.type = (rapt_type)-1, RAPT_ERROR_ARGUMENT,
             "v.type is -1: expected f32, f16 or bf16");
-    REFUSED(f->p.out_type = RAPT_TYPE_INT4, RAPT_ERROR_UNSUPPORTED,
-            "out_type is int4, which is not in this build yet");
+    REFUSED(f->p.out_type = RAPT_TYPE_INT4, RAPT_ERROR_ARGUMENT,
+            "out_type is int4: expected f32, f16 or bf16");
     REFUSED(use_bias(f); f->p.bias.type = RAPT_TYPE_BF16, RAPT_ERROR_ARGUMENT,
                          "bias.type is 3: expected f32 or f16");
 }
@@ -345,6 +350,110 @@ static void biases(void **state)
                          "bias has 136 elements: its lengths and strides reach to element 154");
 }
 
+static void use_static(struct fixture *f, rapt_type type)
+{
+    f->p.kv_type = type;
+    f->p.scale_kind = RAPT_SCALE_STATIC;
+    f->p.k_scale = f->p.v_scale = f->scales;
+    f->p.n_k_scale = 2;
+    f->p.n_v_scale = 1;
+}
+
+static void scales(void **state)
+{
+    (void)state;
+    const rapt_type blocks[] = {RAPT_TYPE_INT4, RAPT_TYPE_Q8_0, RAPT_TYPE_Q4_0};
+    for (int i = 0; i < 3; i++)
+        ACCEPTED(f->p.kv_type = blocks[i]; f->p.head_dim = 32; f->p.head_dim_v = 32;
+                 f->p.n_q_heads = 2; f->p.n_kv_heads = 1; f->p.v.n_elements *= 2);
+    ACCEPTED(use_static(f, RAPT_TYPE_INT8));
+    ACCEPTED(use_static(f, RAPT_TYPE_FP8_E4M3); f->p.scale_type = RAPT_TYPE_F16);
+    ACCEPTED(f->p.kv_type = RAPT_TYPE_INT8; f->p.scale_kind = RAPT_SCALE_TOKEN);
+    ACCEPTED(f->p.kv_type = RAPT_TYPE_INT8; f->p.integer_dot = RAPT_CHOICE_ALWAYS);
+    REFUSED(f->p.kv_type = RAPT_TYPE_INT4; f->p.head_dim = 32; f->p.n_q_heads = 2;
+            f->p.n_kv_heads = 1, RAPT_ERROR_ARGUMENT,
+            "head_dim_v is 8: kv_type int4 needs a multiple of 32");
+    REFUSED(f->p.kv_type = RAPT_TYPE_INT8; f->p.scale_type = RAPT_TYPE_BF16, RAPT_ERROR_ARGUMENT,
+                                           "scale_type is 3: expected f32 or f16");
+    REFUSED(f->p.kv_type = RAPT_TYPE_INT8;
+            f->p.scale_kind = (rapt_scale_kind)5, RAPT_ERROR_ARGUMENT,
+            "scale_kind is 5: expected RAPT_SCALE_TOKEN_HEAD, TOKEN or STATIC");
+    REFUSED(f->p.kv_type = RAPT_TYPE_FP8_E4M3;
+            f->p.scale_kind = RAPT_SCALE_TOKEN, RAPT_ERROR_ARGUMENT,
+            "scale_kind is RAPT_SCALE_TOKEN, the type fp8_e4m3: one scale per token is for int8");
+    REFUSED(use_static(f, RAPT_TYPE_F16), RAPT_ERROR_ARGUMENT,
+            "scale_kind is RAPT_SCALE_STATIC, the type f16: static scales are for int8 and "
+            "fp8_e4m3");
+    REFUSED(use_static(f, RAPT_TYPE_INT8);
+            f->p.k_scale = NULL, RAPT_ERROR_ARGUMENT, "k_scale is NULL: static scales need it");
+    REFUSED(use_static(f, RAPT_TYPE_INT8);
+            f->p.n_v_scale = 3, RAPT_ERROR_SHAPE, "n_v_scale is 3: expected 1 or one per head, 2");
+    REFUSED(use_static(f, RAPT_TYPE_INT8);
+            f->scales[1] = -1, RAPT_ERROR_ARGUMENT,
+            "k_scale[1] is -1: expected a finite number above 0 that f32 can hold");
+    REFUSED(use_static(f, RAPT_TYPE_INT8); f->p.scale_type = RAPT_TYPE_F16;
+            f->scales[0] = 1e5f, RAPT_ERROR_ARGUMENT,
+            "k_scale[0] is 100000: expected a finite number above 0 that f16 can hold");
+    REFUSED(f->p.kv_type = RAPT_TYPE_INT8;
+            f->p.v_scale = f->scales, RAPT_ERROR_ARGUMENT,
+            "v_scale is set, scale_kind is 0: static scales need RAPT_SCALE_STATIC");
+    REFUSED(f->p.integer_dot = (rapt_choice)3, RAPT_ERROR_ARGUMENT,
+            "integer_dot is 3: expected RAPT_CHOICE_*");
+}
+
+static void use_rope(struct fixture *f)
+{
+    f->rope = (rapt_rope){.struct_size = sizeof f->rope, .pairing = RAPT_ROPE_NEOX};
+    f->p.rope = &f->rope;
+}
+
+/* Positions 0 to 19: enough for every key, not for query 4 of sequence 1 if there were one. */
+static void use_table(struct fixture *f)
+{
+    use_rope(f);
+    f->rope.table = f->table;
+    f->rope.n_table_positions = 20;
+}
+
+static void rotation(void **state)
+{
+    (void)state;
+    ACCEPTED(use_rope(f));
+    ACCEPTED(use_table(f));
+    ACCEPTED(use_rope(f); use_pages(f));
+    ACCEPTED(use_rope(f); f->p.rope_pos = f->rope_pos; f->p.k_rope_pos = f->k_rope_pos);
+    ACCEPTED(use_rope(f); f->rope.pairing = RAPT_ROPE_NONE; f->rope.rotary_dim = 3);
+    REFUSED(use_rope(f); f->rope.struct_size = 0, RAPT_ERROR_ARGUMENT,
+                         "rapt_rope.struct_size is 0: set it to sizeof(rapt_rope)");
+    REFUSED(use_rope(f); f->rope.pairing = (rapt_rope_pairing)3, RAPT_ERROR_ARGUMENT,
+                         "rope.pairing is 3: expected RAPT_ROPE_NONE, NEOX or GPTJ");
+    REFUSED(use_rope(f); f->rope.rotary_dim = 5, RAPT_ERROR_ARGUMENT,
+                         "rope.rotary_dim is 5: dims are rotated in pairs");
+    REFUSED(use_rope(f); f->rope.rotary_dim = 12;
+            f->rope.rotary_offset = 6, RAPT_ERROR_SHAPE,
+            "rope.rotary_offset is 6 and rotary_dim is 12: together they pass head_dim, 16");
+    REFUSED(use_rope(f); f->rope.theta = -1, RAPT_ERROR_ARGUMENT,
+                         "rope.theta is -1: expected a finite number above 0");
+    REFUSED(use_table(f);
+            f->rope.table = NULL, RAPT_ERROR_ARGUMENT,
+            "rope.table is NULL: n_table_positions is 20, and a problem brings its table");
+    REFUSED(use_table(f); f->rope.n_table_positions = 19, RAPT_ERROR_ARGUMENT,
+                          "query 4 is rotated at position 19: rope.table has positions 0 to 18");
+    REFUSED(use_table(f); f->p.k_rope_pos = f->k_rope_pos;
+            f->k_rope_pos[31] = -1, RAPT_ERROR_ARGUMENT,
+            "key 31 is rotated at position -1: rope.table has positions 0 to 19");
+    REFUSED(use_rope(f); f->p.rope_pos = f->rope_pos;
+            f->rope_pos[7] = 1 << 30, RAPT_ERROR_ARGUMENT,
+            "query 7 is rotated at position 1073741824: magnitudes must be below 2^30");
+    REFUSED(f->p.rope_pos = f->rope_pos, RAPT_ERROR_ARGUMENT,
+            "rope_pos is set, but rope rotates nothing");
+    REFUSED(f->p.k_rope_pos = f->k_rope_pos, RAPT_ERROR_ARGUMENT,
+            "k_rope_pos is set, but rope rotates nothing");
+    REFUSED(use_rope(f); use_pages(f);
+            f->p.k_rope_pos = f->k_rope_pos, RAPT_ERROR_ARGUMENT,
+            "k_rope_pos is set: a page pool holds keys that are rotated already");
+}
+
 static void structs(void **state)
 {
     (void)state;
@@ -396,6 +505,8 @@ int main(void)
         cmocka_unit_test(positions),
         cmocka_unit_test(masks),
         cmocka_unit_test(biases),
+        cmocka_unit_test(scales),
+        cmocka_unit_test(rotation),
         cmocka_unit_test(structs),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
