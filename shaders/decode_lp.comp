@@ -9,49 +9,16 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #extension GL_KHR_shader_subgroup_shuffle : require
+#define LP_WORDS
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
 #include "lp_kv.glsl"
 
 const uint R = TILE_B;
-const uint PER_WORD = KV_TYPE == RAPT_STORE_F32 ? 1 : 2; /* elements */
 const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD;
 const uint VECTORS_K = (WORDS_K + 7) / 8, VECTORS_V = (WORDS_V + 7) / 8;
 const uint O_SIZE = VECTORS_V * 2;
 const uint FOLD = 512; /* keys whose sums are kept apart: a long sum of floats drifts */
-
-const uint LINE = 16; /* words of a cache line */
-
-#define LANE gl_SubgroupInvocationID
-
-/* Words [first, first + 8) of a row of n, lane i keeping word first + i. */
-uint load_words(uint64_t row, uint first, uint n)
-{
-    Words words = Words(row);
-    uint x = words.at[first];
-    [[unroll]] for (uint i = 1; i < 8; i++) {
-        if (first + i < n) {
-            uint word = words.at[first + i]; /* loaded by every lane: in a branch it is no
-                                                uniform load any more */
-            x = LANE == i ? word : x;
-        }
-    }
-    return x;
-}
-
-float low_of(uint x)
-{
-    return KV_TYPE == RAPT_STORE_F32   ? uintBitsToFloat(x)
-           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).x
-                                       : uintBitsToFloat(x << 16);
-}
-
-float high_of(uint x)
-{
-    return KV_TYPE == RAPT_STORE_F32   ? 0.0
-           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).y
-                                       : uintBitsToFloat(x & 0xffff0000u);
-}
 
 /* One half of a transpose: lanes with `bit` set go on with b, the others with a. */
 float join(float a, float b, uint bit)

@@ -97,3 +97,41 @@ LP_INDEX key_index(lp_kv kv, uint j, bool k)
     }
     return i + LP_INDEX(j) * (k ? kv.k_token : kv.v_token);
 }
+
+#ifdef LP_WORDS
+/* ---- rows as 32-bit words, lanes = words: loads at uniform addresses, each kept by one lane
+ * through a constant comparison, are merged into one vector load */
+const uint PER_WORD = KV_TYPE == RAPT_STORE_F32 ? 1 : 2; /* elements */
+const uint LINE = 16;                                    /* words of a cache line */
+
+#define LANE gl_SubgroupInvocationID
+
+/* Words [first, first + lanes) of a row of n, lane i keeping word first + i. */
+uint load_words(uint64_t row, uint first, uint n)
+{
+    Words words = Words(row);
+    uint x = words.at[first];
+    [[unroll]] for (uint i = 1; i < gl_WorkGroupSize.x; i++) {
+        if (first + i < n) {
+            uint word = words.at[first + i]; /* loaded by every lane: in a branch it is no
+                                                uniform load any more */
+            x = LANE == i ? word : x;
+        }
+    }
+    return x;
+}
+
+float low_of(uint x)
+{
+    return KV_TYPE == RAPT_STORE_F32   ? uintBitsToFloat(x)
+           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).x
+                                       : uintBitsToFloat(x << 16);
+}
+
+float high_of(uint x)
+{
+    return KV_TYPE == RAPT_STORE_F32   ? 0.0
+           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).y
+                                       : uintBitsToFloat(x & 0xffff0000u);
+}
+#endif
