@@ -21,6 +21,19 @@ static rapt_status check_cu(const char *name, const int32_t *cu, uint32_t n_seqs
     return RAPT_OK;
 }
 
+/* Many ids are looked at every step: four at a time, and which one is wrong only if one is. */
+static uint32_t first_outside(const uint32_t *ids, uint32_t begin, uint32_t end, uint32_t n_pages)
+{
+    uint32_t i = begin;
+    for (; end - i >= 4; i += 4)
+        if ((ids[i] >= n_pages) | (ids[i + 1] >= n_pages) | (ids[i + 2] >= n_pages) |
+            (ids[i + 3] >= n_pages))
+            break;
+    while (i < end && ids[i] < n_pages)
+        i++;
+    return i;
+}
+
 /* last_page_len and the span of pages of one sequence. */
 static rapt_status check_pages_of(const struct rapt_batch *batch, uint32_t b)
 {
@@ -40,10 +53,10 @@ static rapt_status check_pages_of(const struct rapt_batch *batch, uint32_t b)
     if ((uint64_t)(end - begin) * batch->page_size >= MAX_POSITION)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "sequence %u has %u pages of %u tokens: too long", b,
                          end - begin, batch->page_size);
-    for (uint32_t i = begin; i < end; i++)
-        if (batch->page_indices[i] >= batch->n_pool_pages)
-            return rapt_fail(RAPT_ERROR_ARGUMENT, "page_indices[%u] is %u: the pool has %u pages",
-                             i, batch->page_indices[i], batch->n_pool_pages);
+    uint32_t wrong = first_outside(batch->page_indices, begin, end, batch->n_pool_pages);
+    if (wrong < end)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "page_indices[%u] is %u: the pool has %u pages",
+                         wrong, batch->page_indices[wrong], batch->n_pool_pages);
     return RAPT_OK;
 }
 
@@ -127,22 +140,4 @@ rapt_status rapt_batch_check(const struct rapt_batch *batch)
                          "prefix is NULL: the mask mentions prefix, which needs int32[%u]",
                          batch->n_seqs);
     return RAPT_OK;
-}
-
-uint32_t rapt_batch_kv_len(const struct rapt_batch *batch, uint32_t b)
-{
-    if (batch->page_size == 0)
-        return (uint32_t)(batch->cu_kv[b + 1] - batch->cu_kv[b]);
-    uint32_t n_pages = batch->page_indptr[b + 1] - batch->page_indptr[b];
-    return n_pages == 0 ? 0 : (n_pages - 1) * batch->page_size + batch->last_page_len[b];
-}
-
-int32_t rapt_batch_q_pos(const struct rapt_batch *batch, uint32_t b, uint32_t i)
-{
-    if (batch->q_pos)
-        return batch->q_pos[(uint32_t)batch->cu_q[b] + i];
-    if (batch->q_pos0)
-        return batch->q_pos0[b] + (int32_t)i;
-    int32_t kv_len = (int32_t)rapt_batch_kv_len(batch, b);
-    return kv_len - (int32_t)rapt_batch_q_len(batch, b) + rapt_batch_kv_pos0(batch, b) + (int32_t)i;
 }

@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#define UNBOUNDED 0x40000000 /* RAPT_UNBOUNDED of the kernels */
 #define MAX_NODES 4096
 
 struct rapt_mask {
@@ -19,7 +18,8 @@ struct rapt_mask {
     rapt_mask_node nodes[];
 };
 
-static const struct rapt_mask_closed closed_full = {UNBOUNDED, UNBOUNDED, 0, UNBOUNDED, 0};
+static const struct rapt_mask_closed closed_full = {
+    .left = RAPT_MASK_UNBOUNDED, .right = RAPT_MASK_UNBOUNDED, .limit = RAPT_MASK_UNBOUNDED};
 
 static int32_t min_i32(int32_t a, int32_t b)
 {
@@ -28,7 +28,7 @@ static int32_t min_i32(int32_t a, int32_t b)
 
 static int32_t bound(int32_t n)
 {
-    return n < 0 || n > UNBOUNDED ? UNBOUNDED : n;
+    return n < 0 || n > RAPT_MASK_UNBOUNDED ? RAPT_MASK_UNBOUNDED : n;
 }
 
 /* A leaf's closed form; RAPT_ERROR_ARGUMENT for numbers out of range. */
@@ -55,7 +55,7 @@ static rapt_status lower_leaf(const rapt_mask_node *node, struct rapt_mask_close
                              node->a);
         /* Positions stay below 2^30, so a larger chunk only separates negative positions from
          * the rest, as 2^30 does. */
-        closed->chunk = min_i32(node->a, UNBOUNDED);
+        closed->chunk = min_i32(node->a, RAPT_MASK_UNBOUNDED);
         return RAPT_OK;
     case RAPT_MASK_PREFIX:
         closed->uses_prefix = 1;
@@ -63,7 +63,7 @@ static rapt_status lower_leaf(const rapt_mask_node *node, struct rapt_mask_close
     case RAPT_MASK_SINK_TOKENS:
         if (node->a < 0)
             return rapt_fail(RAPT_ERROR_ARGUMENT, "sink_tokens(%d): a count, 0 or more", node->a);
-        closed->limit = min_i32(node->a, UNBOUNDED);
+        closed->limit = min_i32(node->a, RAPT_MASK_UNBOUNDED);
         return RAPT_OK;
     case RAPT_MASK_AND:
         break;
@@ -194,14 +194,6 @@ uint64_t rapt_mask_hash(const rapt_mask *mask)
     return hash;
 }
 
-static int64_t floor_multiple(int64_t x, int64_t step)
-{
-    int64_t quotient = x / step;
-    if (x % step < 0)
-        quotient--;
-    return quotient * step;
-}
-
 static int32_t narrow(int64_t x)
 {
     return x <= INT32_MIN ? INT32_MIN : x >= INT32_MAX ? INT32_MAX : (int32_t)x;
@@ -212,24 +204,19 @@ void rapt_mask_interval(const rapt_mask *mask, int32_t pos, int32_t prefix, int3
 {
     struct rapt_mask_closed closed;
     rapt_mask_lower(mask, &closed);
-    int64_t lo = INT32_MIN, hi = INT32_MAX;
-    if (closed.left != UNBOUNDED)
-        lo = (int64_t)pos - closed.left;
-    if (closed.right != UNBOUNDED)
-        hi = (int64_t)pos + closed.right;
-    if (closed.chunk) {
-        int64_t start = floor_multiple(pos, closed.chunk);
-        if (lo < start)
-            lo = start;
-        if (hi > start + closed.chunk - 1)
-            hi = start + closed.chunk - 1;
-    }
-    if (closed.limit != UNBOUNDED && hi > (int64_t)closed.limit - 1)
+    int64_t lo = rapt_mask_first(&closed, pos), hi = rapt_mask_last(&closed, pos);
+    if (closed.limit != RAPT_MASK_UNBOUNDED && hi > (int64_t)closed.limit - 1)
         hi = (int64_t)closed.limit - 1;
     if (closed.uses_prefix && hi > (int64_t)prefix - 1)
         hi = (int64_t)prefix - 1;
     *out_lo = narrow(lo);
     *out_hi = narrow(hi);
+}
+
+/* of its own: what is checked against the closed form shares nothing with it */
+static int64_t chunk_of(int64_t pos, int64_t size)
+{
+    return pos / size - (pos % size < 0);
 }
 
 static int leaf_allows(const rapt_mask_node *node, int64_t p, int64_t j, int32_t prefix)
@@ -238,10 +225,10 @@ static int leaf_allows(const rapt_mask_node *node, int64_t p, int64_t j, int32_t
     case RAPT_MASK_CAUSAL:
         return j <= p;
     case RAPT_MASK_WINDOW:
-        return (bound(node->a) == UNBOUNDED || j >= p - node->a) &&
-               (bound(node->b) == UNBOUNDED || j <= p + node->b);
+        return (bound(node->a) == RAPT_MASK_UNBOUNDED || j >= p - node->a) &&
+               (bound(node->b) == RAPT_MASK_UNBOUNDED || j <= p + node->b);
     case RAPT_MASK_CHUNKED:
-        return floor_multiple(p, node->a) == floor_multiple(j, node->a);
+        return chunk_of(p, node->a) == chunk_of(j, node->a);
     case RAPT_MASK_PREFIX:
         return j < prefix;
     case RAPT_MASK_SINK_TOKENS:

@@ -12,62 +12,17 @@
 /* ------------------------------------------------------------------------------------ key ranges
  */
 
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0);
-}
+_Static_assert(RAPT_MASK_UNBOUNDED == RAPT_UNBOUNDED, "masks and kernels agree");
 
-/* First and last position a query at P may see, before clipping. Both rise with P. */
-static int64_t lowest(const struct rapt_mask_closed *mask, int64_t P)
+struct work_range rapt_work_scattered_range(const struct rapt_mask_closed *mask,
+                                            const struct work_seq *seq, uint32_t first,
+                                            uint32_t last)
 {
-    int64_t lo = mask->left >= RAPT_UNBOUNDED ? INT64_MIN : P - mask->left;
-    if (mask->chunk > 0) {
-        int64_t c = floor_div(P, mask->chunk) * mask->chunk;
-        lo = lo > c ? lo : c;
-    }
-    return lo;
-}
-
-static int64_t highest(const struct rapt_mask_closed *mask, int64_t P)
-{
-    int64_t hi = mask->right >= RAPT_UNBOUNDED ? INT64_MAX : P + mask->right;
-    if (mask->chunk > 0) {
-        int64_t last = (floor_div(P, mask->chunk) + 1) * mask->chunk - 1;
-        hi = hi < last ? hi : last;
-    }
-    return hi;
-}
-
-/* Positions [lo, hi] as keys of a sequence. */
-static struct work_range clip(int64_t lo, int64_t hi, int32_t kv_pos0, uint32_t kv_limit)
-{
-    struct work_range range = {0, 0};
-    int64_t begin = lo == INT64_MIN ? 0 : lo - kv_pos0;
-    int64_t end = hi == INT64_MAX ? (int64_t)kv_limit : hi - kv_pos0 + 1;
-    if (begin < 0)
-        begin = 0;
-    if (end > (int64_t)kv_limit)
-        end = kv_limit;
-    if (begin < end) {
-        range.begin = (uint32_t)begin;
-        range.end = (uint32_t)end;
-    }
-    return range;
-}
-
-static struct work_range token_range(const struct rapt_mask_closed *mask,
-                                     const struct work_seq *seq, uint32_t first, uint32_t last)
-{
-    if (!seq->q_pos) {
-        /* consecutive positions: their intervals touch, so the hull is the union */
-        int64_t P = (int64_t)seq->q_pos0;
-        return clip(lowest(mask, P + first), highest(mask, P + last), seq->kv_pos0, seq->kv_limit);
-    }
     struct work_range all = {0, 0};
     for (uint32_t i = first; i <= last; i++) {
         int64_t P = seq->q_pos[i];
         struct work_range one =
-            clip(lowest(mask, P), highest(mask, P), seq->kv_pos0, seq->kv_limit);
+            work_clip(seq, rapt_mask_first(mask, P), rapt_mask_last(mask, P));
         if (one.begin == one.end)
             continue;
         if (all.begin == all.end) {
@@ -85,7 +40,7 @@ uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_ma
 {
     int64_t keys = rapt_batch_kv_len(batch, b);
     int64_t kv_pos0 = rapt_batch_kv_pos0(batch, b);
-    if (mask->limit < RAPT_UNBOUNDED && mask->limit - kv_pos0 < keys)
+    if (mask->limit < RAPT_MASK_UNBOUNDED && mask->limit - kv_pos0 < keys)
         keys = mask->limit - kv_pos0;
     if (mask->uses_prefix && batch->prefix && batch->prefix[b] - kv_pos0 < keys)
         keys = batch->prefix[b] - kv_pos0;
@@ -110,45 +65,40 @@ void rapt_work_key_range(const struct rapt_batch *batch, const struct rapt_mask_
     struct work_range range = {0, 0};
     seq_positions(batch, mask, b, &seq);
     if (n_tokens > 0)
-        range = token_range(mask, &seq, token_first, token_first + n_tokens - 1);
+        range = work_token_range(mask, &seq, token_first, token_first + n_tokens - 1);
     *out_begin = range.begin;
     *out_end = range.end;
 }
 
-int rapt_work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq)
+/* Which kernel takes a sequence of so many rows: from the sequence alone, never from the batch, as
+ * fixed_split promises equal bits. */
+static int class_of(const struct rapt_selection *selection, uint32_t n_rows)
+{
+    return selection->decode.kernel >= 0 &&
+           (n_rows <= selection->decode_rows || selection->prefill.kernel < 0);
+}
+
+static void count_classes(struct work_context *context)
+{
+    for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
+        uint32_t n_rows = rapt_batch_q_len(context->batch, b) * context->params->group;
+        if (n_rows)
+            context->n_seqs[class_of(context->params->selection, n_rows)]++;
+    }
+}
+
+int rapt_work_seq_read(const struct work_context *context, uint32_t b, int decode,
+                       struct work_seq *out_seq)
 {
     const struct rapt_selection *selection = context->params->selection;
-    uint32_t q_len = rapt_batch_q_len(context->batch, b);
-    if (q_len == 0)
+    out_seq->n_rows = rapt_batch_q_len(context->batch, b) * context->params->group;
+    if (out_seq->n_rows == 0 || class_of(selection, out_seq->n_rows) != decode)
         return 0;
-    out_seq->n_rows = q_len * context->params->group;
-    /* from the sequence alone, never from the batch: fixed_split promises equal bits */
-    out_seq->decode = selection->decode.kernel >= 0 &&
-                      (out_seq->n_rows <= selection->decode_rows || selection->prefill.kernel < 0);
-    out_seq->tile_rows = out_seq->decode ? selection->decode.rows : selection->prefill.rows;
+    out_seq->decode = decode;
+    out_seq->tile_rows = decode ? selection->decode.rows : selection->prefill.rows;
     out_seq->n_tiles = work_ceil_div(out_seq->n_rows, out_seq->tile_rows);
     seq_positions(context->batch, &context->mask, b, out_seq);
     return 1;
-}
-
-uint32_t rapt_work_tile_rows(const struct work_seq *seq, uint32_t tile)
-{
-    return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
-}
-
-struct work_range rapt_work_seq_range(const struct work_context *context,
-                                      const struct work_seq *seq)
-{
-    return token_range(&context->mask, seq, 0, seq->n_rows / context->params->group - 1);
-}
-
-struct work_range rapt_work_tile_range(const struct work_context *context,
-                                       const struct work_seq *seq, uint32_t tile)
-{
-    uint32_t row = tile * seq->tile_rows;
-    uint32_t last = row + rapt_work_tile_rows(seq, tile) - 1;
-    return token_range(&context->mask, seq, row / context->params->group,
-                       last / context->params->group);
 }
 
 /* ---------------------------------------------------------------------------------------- chunks
@@ -282,9 +232,9 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
 {
     struct rapt_work *work = context->work;
     uint32_t n_heads = context->params->n_kv_heads;
-    struct work_range range = rapt_work_tile_range(context, seq, tile);
+    struct work_range range = work_tile_range(context, seq, tile);
     struct cut cut = cut_range(context, range, seq->decode);
-    uint32_t n_rows = rapt_work_tile_rows(seq, tile);
+    uint32_t n_rows = work_tile_rows(seq, tile);
     uint32_t partial = cut.n > 1 ? work->n_partial_rows : RAPT_DIRECT;
     for (uint32_t p = 0; p < cut.n; p++) {
         struct work_range part = cut_part(cut, range, p);
@@ -322,9 +272,11 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
 
 static void place_class(struct work_context *context, int decode, struct placement *placement)
 {
+    if (context->n_seqs[decode] == 0)
+        return;
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!rapt_work_seq_read(context, b, &seq) || seq.decode != decode)
+        if (!rapt_work_seq_read(context, b, decode, &seq))
             continue;
         for (uint32_t tile = 0; tile < seq.n_tiles; tile++)
             place_tile(context, &seq, tile, placement);
@@ -348,7 +300,7 @@ static void choose_chunks(struct work_context *context)
     for (int decode = 0; decode < 2; decode++) {
         const struct rapt_kernel_choice *kernel = decode ? &selection->decode : &selection->prefill;
         context->chunk[decode] = UINT32_MAX;
-        if (kernel->kernel < 0 || params->fixed_split || params->n_splits)
+        if (context->n_seqs[decode] == 0 || params->fixed_split || params->n_splits)
             continue;
         struct work_histogram histogram;
         memset(&histogram, 0, sizeof histogram);
@@ -356,10 +308,10 @@ static void choose_chunks(struct work_context *context)
             rapt_work_staged_histogram(context, &histogram);
         for (uint32_t b = 0; b < context->batch->n_seqs && (decode || !selection->staged); b++) {
             struct work_seq seq;
-            if (!rapt_work_seq_read(context, b, &seq) || seq.decode != decode)
+            if (!rapt_work_seq_read(context, b, decode, &seq))
                 continue;
             for (uint32_t tile = 0; tile < seq.n_tiles; tile++) {
-                struct work_range range = rapt_work_tile_range(context, &seq, tile);
+                struct work_range range = work_tile_range(context, &seq, tile);
                 uint32_t length = range.end - work_align_down(range.begin, kernel->block_kv);
                 rapt_work_histogram_add(&histogram, range.begin == range.end ? 0 : length,
                                         params->n_kv_heads);
@@ -418,6 +370,7 @@ rapt_status rapt_work_build(const struct rapt_work_params *params, const struct 
     uint32_t scratch_rows = 0;
     uint32_t n_heads = params->n_kv_heads;
     rapt_mask_lower(batch->mask, &context.mask);
+    count_classes(&context);
     choose_chunks(&context);
     memset(&prefill, 0, sizeof prefill);
     memset(&decode, 0, sizeof decode);

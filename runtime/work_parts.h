@@ -12,7 +12,8 @@ struct work_context {
     const struct rapt_batch *batch;
     struct rapt_mask_closed mask;
     struct rapt_work *work;
-    uint32_t chunk[2]; /* most keys of a part, by class: 0 prefill, 1 decode */
+    uint32_t chunk[2];  /* most keys of a part, by class: 0 prefill, 1 decode */
+    uint32_t n_seqs[2]; /* sequences of a class */
     int emit;          /* write the arrays; otherwise count */
 };
 
@@ -48,14 +49,13 @@ uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t
 /* granularity of splits a caller asks for by number */
 #define WORK_SPLIT_ALIGN 8
 
-/* 0 if the sequence has no rows. */
-int rapt_work_seq_read(const struct work_context *context, uint32_t b, struct work_seq *out_seq);
-uint32_t rapt_work_tile_rows(const struct work_seq *seq, uint32_t tile);
-struct work_range rapt_work_tile_range(const struct work_context *context,
-                                       const struct work_seq *seq, uint32_t tile);
-/* Of all its tiles. */
-struct work_range rapt_work_seq_range(const struct work_context *context,
-                                      const struct work_seq *seq);
+/* 0 if the sequence has no rows, or goes to the other kernel. */
+int rapt_work_seq_read(const struct work_context *context, uint32_t b, int decode,
+                       struct work_seq *out_seq);
+/* Of tokens whose positions are listed. */
+struct work_range rapt_work_scattered_range(const struct rapt_mask_closed *mask,
+                                            const struct work_seq *seq, uint32_t first,
+                                            uint32_t last);
 
 /* Keys j < this may be seen at all: kv_len cut by sink_tokens and prefix. */
 uint32_t rapt_work_kv_limit(const struct rapt_batch *batch, const struct rapt_mask_closed *mask,
@@ -75,7 +75,7 @@ uint32_t rapt_work_staged_segment(const struct rapt_work_params *params, uint32_
 uint32_t rapt_work_staged_most(const struct rapt_selection *selection);
 #define WORK_STAGE_MIN_SEGMENT 4096
 #define WORK_STAGE_ENTRIES 16 /* most stage entries of one head's segment */
-#define WORK_STAGE_KEYS 256   /* least keys of such an entry, as long as there are that many */
+#define WORK_STAGE_KEYS 512   /* least keys of such an entry, as long as there are that many */
 
 static inline uint32_t work_min(uint32_t a, uint32_t b)
 {
@@ -100,6 +100,56 @@ static inline uint32_t work_align_up(uint32_t a, uint32_t multiple)
     if (rest == 0)
         return a;
     return a > UINT32_MAX - (multiple - rest) ? a - rest : a + (multiple - rest);
+}
+
+/* Key ranges: asked for every tile, several times a step. */
+
+/* Positions [lo, hi] as keys of a sequence. */
+static inline struct work_range work_clip(const struct work_seq *seq, int64_t lo, int64_t hi)
+{
+    struct work_range range = {0, 0};
+    int64_t begin = lo == INT64_MIN ? 0 : lo - seq->kv_pos0;
+    int64_t end = hi == INT64_MAX ? (int64_t)seq->kv_limit : hi - seq->kv_pos0 + 1;
+    begin = begin < 0 ? 0 : begin;
+    end = end > (int64_t)seq->kv_limit ? (int64_t)seq->kv_limit : end;
+    if (begin < end) {
+        range.begin = (uint32_t)begin;
+        range.end = (uint32_t)end;
+    }
+    return range;
+}
+
+/* Of tokens first to last. */
+static inline struct work_range work_token_range(const struct rapt_mask_closed *mask,
+                                                 const struct work_seq *seq, uint32_t first,
+                                                 uint32_t last)
+{
+    if (seq->q_pos)
+        return rapt_work_scattered_range(mask, seq, first, last);
+    /* consecutive positions: their intervals touch, so the hull is the union */
+    int64_t P = (int64_t)seq->q_pos0;
+    return work_clip(seq, rapt_mask_first(mask, P + first), rapt_mask_last(mask, P + last));
+}
+
+/* Of all tiles of a sequence. */
+static inline struct work_range work_seq_range(const struct work_context *context,
+                                               const struct work_seq *seq)
+{
+    return work_token_range(&context->mask, seq, 0, seq->n_rows / context->params->group - 1);
+}
+
+static inline uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile)
+{
+    return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
+}
+
+static inline struct work_range work_tile_range(const struct work_context *context,
+                                                const struct work_seq *seq, uint32_t tile)
+{
+    uint32_t row = tile * seq->tile_rows;
+    uint32_t last = row + work_tile_rows(seq, tile) - 1;
+    return work_token_range(&context->mask, seq, row / context->params->group,
+                            last / context->params->group);
 }
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "work_parts.h"
 
+#include <string.h>
+
 #define STAGE_ALIGN 8 /* rows; args.h promises it of stage entries */
 
 struct stager {
@@ -54,7 +56,7 @@ uint32_t rapt_work_staged_most(const struct rapt_selection *selection)
 /* Every key some row of the sequence may see, from a multiple of 8 on. */
 static struct span hull(const struct work_context *context, const struct work_seq *seq)
 {
-    struct work_range range = rapt_work_seq_range(context, seq);
+    struct work_range range = work_seq_range(context, seq);
     struct span all = {range.begin, range.end};
     all.begin = work_align_down(all.begin, STAGE_ALIGN);
     return all;
@@ -65,7 +67,7 @@ void rapt_work_staged_histogram(const struct work_context *context,
 {
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!rapt_work_seq_read(context, b, &seq) || seq.decode)
+        if (!rapt_work_seq_read(context, b, 0, &seq))
             continue;
         struct span all = hull(context, &seq);
         rapt_work_histogram_add(histogram, all.end - all.begin,
@@ -105,18 +107,17 @@ static void add_stages(struct stager *stager, uint32_t b, const struct group *gr
     if (n_entries == 0)
         return;
     uint32_t size = work_align_up(work_ceil_div(n_rows, n_entries), STAGE_ALIGN);
-    for (uint32_t h = 0; h < group->n_heads; h++) {
-        for (uint32_t at = 0; at < n_rows; at += size) {
-            if (stager->context->emit)
-                work->stages[work->n_stages] = (struct rapt_step_stage){
-                    .seq = b,
-                    .kv_head = group->head_first + h,
-                    .kv_begin = group->segment.begin + at,
-                    .n_keys = work_min(size, n_rows - at),
-                    .stage_row = stager->rows_used + h * n_rows + at,
-                };
-            work->n_stages++;
-        }
+    uint32_t n = work->n_stages;
+    work->n_stages += group->n_heads * work_ceil_div(n_rows, size);
+    for (uint32_t h = 0; stager->context->emit && h < group->n_heads; h++) {
+        for (uint32_t at = 0; at < n_rows; at += size)
+            work->stages[n++] = (struct rapt_step_stage){
+                .seq = b,
+                .kv_head = group->head_first + h,
+                .kv_begin = group->segment.begin + at,
+                .n_keys = work_min(size, n_rows - at),
+                .stage_row = stager->rows_used + h * n_rows + at,
+            };
     }
 }
 
@@ -127,8 +128,8 @@ static enum tile_kind tile_item(const struct work_context *context, const struct
                                 uint32_t tile, const struct group *group,
                                 struct rapt_step_item *out_item)
 {
-    struct work_range range = rapt_work_tile_range(context, seq, tile);
-    uint32_t n_rows = rapt_work_tile_rows(seq, tile);
+    struct work_range range = work_tile_range(context, seq, tile);
+    uint32_t n_rows = work_tile_rows(seq, tile);
     *out_item = (struct rapt_step_item){
         .seq = seq->b,
         .row_first = tile * seq->tile_rows,
@@ -147,10 +148,9 @@ static enum tile_kind tile_item(const struct work_context *context, const struct
     out_item->kv_begin = from - (from - group->segment.begin) % STAGE_ALIGN;
     out_item->kv_end = to;
     out_item->stage_row = out_item->kv_begin - group->segment.begin;
-    uint32_t first_part = (range.begin - group->origin) / group->part_size;
-    uint32_t last_part = (range.end - 1 - group->origin) / group->part_size;
     int starts = from == begin, ends = to == end;
-    if (first_part != last_part) {
+    if (group->n_parts > 1 && (range.begin - group->origin) / group->part_size !=
+                                  (range.end - 1 - group->origin) / group->part_size) {
         /* by part, then row: [head][part][row of the sequence] */
         out_item->partial = group->partial + out_item->row_first +
                             (group->head_first * group->n_parts + group->part_index) * seq->n_rows;
@@ -162,6 +162,48 @@ static enum tile_kind tile_item(const struct work_context *context, const struct
     out_item->partial = out_item->row_first; /* of the scratch rows */
     out_item->flags = (starts ? 0 : RAPT_ITEM_CONTINUE) | (ends ? RAPT_ITEM_FINISH : 0);
     return TILE_STATE;
+}
+
+/* Items of up to so many tiles are made once and copied for every head. */
+#define TILES_AT_ONCE 32
+
+struct tile_items {
+    struct rapt_step_item items[TILES_AT_ONCE]; /* of the head whose turn it is */
+    uint32_t partial_steps[TILES_AT_ONCE];      /* from one head to the next */
+    uint32_t n;
+    int direct; /* all steps are 0 */
+};
+
+/* The items of the tiles before `end`, last first, that have some in the group; returns the first
+ * tile that was looked at. */
+static uint32_t make_items(const struct stager *stager, const struct work_seq *seq,
+                           const struct group *group, uint32_t end, struct tile_items *out)
+{
+    out->n = 0;
+    out->direct = 1;
+    while (end > 0 && out->n < TILES_AT_ONCE) {
+        struct rapt_step_item *item = &out->items[out->n];
+        enum tile_kind kind = tile_item(stager->context, seq, --end, group, item);
+        if (kind == TILE_NONE)
+            continue;
+        item->kv_head = group->head_first;
+        item->stage_row += stager->rows_used;
+        out->direct &= kind == TILE_DIRECT;
+        out->partial_steps[out->n++] = kind == TILE_PART    ? group->n_parts * seq->n_rows
+                                       : kind == TILE_STATE ? seq->n_rows
+                                                            : 0;
+    }
+    return end;
+}
+
+static void next_head(struct tile_items *tiles, uint32_t n_staged)
+{
+    for (uint32_t i = 0; i < tiles->n; i++) {
+        tiles->items[i].kv_head++;
+        tiles->items[i].stage_row += n_staged;
+    }
+    for (uint32_t i = 0; !tiles->direct && i < tiles->n; i++)
+        tiles->items[i].partial += tiles->partial_steps[i];
 }
 
 static void add_items(struct stager *stager, const struct work_seq *seq, const struct group *group)
@@ -179,22 +221,15 @@ static void add_items(struct stager *stager, const struct work_seq *seq, const s
             n_items += tile_item(context, seq, tile, group, &item) != TILE_NONE;
     /* heads one after another, so that the items of one head find its rows in the cache; the last
      * tiles first: under a causal mask they are the longest */
-    for (uint32_t tile = seq->n_tiles; context->emit && tile-- > 0;) {
-        enum tile_kind kind = tile_item(context, seq, tile, group, &item);
-        if (kind == TILE_NONE)
-            continue;
-        uint32_t step = kind == TILE_PART    ? group->n_parts * seq->n_rows
-                        : kind == TILE_STATE ? seq->n_rows
-                                             : 0;
-        item.stage_row += stager->rows_used;
+    for (uint32_t end = seq->n_tiles; context->emit && end > 0;) {
+        struct tile_items tiles; /* the slot itself is never read */
+        end = make_items(stager, seq, group, end, &tiles);
         for (uint32_t h = 0; h < group->n_heads; h++) {
-            struct rapt_step_item one = item; /* the slot itself is never read */
-            one.kv_head = group->head_first + h;
-            one.stage_row += h * n_rows;
-            one.partial += h * step;
-            work->items[work->n_items + h * n_items + k] = one;
+            memcpy(work->items + work->n_items + h * n_items + k, tiles.items,
+                   tiles.n * sizeof tiles.items[0]);
+            next_head(&tiles, n_rows);
         }
-        k++;
+        k += tiles.n;
     }
     work->n_items += n_items * group->n_heads;
 }
@@ -257,7 +292,7 @@ static void add_merges(struct stager *stager, const struct work_seq *seq, const 
     struct work_context *context = stager->context;
     struct rapt_work *work = context->work;
     for (uint32_t tile = 0; tile < seq->n_tiles; tile++) {
-        struct work_range range = rapt_work_tile_range(context, seq, tile);
+        struct work_range range = work_tile_range(context, seq, tile);
         if (range.begin == range.end)
             continue;
         uint32_t first = (range.begin - group->origin) / group->part_size;
@@ -270,7 +305,7 @@ static void add_merges(struct stager *stager, const struct work_seq *seq, const 
                     .seq = seq->b,
                     .kv_head = h,
                     .row_first = tile * seq->tile_rows,
-                    .n_rows = rapt_work_tile_rows(seq, tile),
+                    .n_rows = work_tile_rows(seq, tile),
                     .first_partial = group->partial + (h * group->n_parts + first) * seq->n_rows +
                                      tile * seq->tile_rows,
                     .n_parts = last - first + 1,
@@ -328,9 +363,9 @@ void rapt_work_staged_build(struct work_context *context, uint32_t *inout_scratc
     /* While counting, permanent rows are counted from 0; they follow the scratch rows. */
     if (context->emit)
         stager.scratch_rows = *inout_scratch_rows;
-    for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
+    for (uint32_t b = 0; context->n_seqs[0] && b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (rapt_work_seq_read(context, b, &seq) && !seq.decode)
+        if (rapt_work_seq_read(context, b, 0, &seq))
             add_sequence(&stager, &seq);
     }
     close_round(&stager);
