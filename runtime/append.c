@@ -14,7 +14,7 @@
 
 /* ------------------------------------------------------------------------------------- creation */
 
-rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *params,
+rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *params, int force,
                                struct rapt_append *out_append)
 {
     memset(out_append, 0, sizeof *out_append);
@@ -22,7 +22,7 @@ rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *para
     if (!(params->flags & RAPT_PLAN_APPEND))
         return RAPT_OK;
     struct rapt_kernel_choice *choice = &out_append->choice;
-    rapt_status status = rapt_select_append(&device->caps, params, choice);
+    rapt_status status = rapt_select_append(&device->caps, params, force, choice);
     if (status != RAPT_OK)
         return status;
     uint32_t bindings = rapt_kernel_bindings(choice->kernel);

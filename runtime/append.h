@@ -17,8 +17,9 @@ struct rapt_append {
 /* Checks and completes what a plan's parameters say of rotation and new rows: pure. */
 rapt_status rapt_append_params_check(rapt_plan_params *params);
 
-/* Under RAPT_PLAN_APPEND; choice.kernel stays -1 otherwise. */
-rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *params,
+/* Under RAPT_PLAN_APPEND; choice.kernel stays -1 otherwise. Tests name the kernel: RAPT_KERNEL_* + 1,
+ * 0 = choose. */
+rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *params, int force,
                                struct rapt_append *out_append);
 void rapt_append_finish(rapt_device *device, struct rapt_append *append);
 

@@ -92,7 +92,7 @@ rapt_status rapt_plan_explain(const rapt_caps *caps, const rapt_plan_params *par
     if (status == RAPT_OK)
         status = choose(caps, &checked, 0, 0, &selection);
     if (status == RAPT_OK && (checked.flags & RAPT_PLAN_APPEND))
-        status = rapt_select_append(caps, &checked, &append);
+        status = rapt_select_append(caps, &checked, 0, &append);
     if (status != RAPT_OK)
         return status;
     if (why_bytes)
@@ -350,7 +350,7 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
     if (status == RAPT_OK)
         status = create_pipelines(plan);
     if (status == RAPT_OK)
-        status = rapt_append_create(device, &plan->params, &plan->append);
+        status = rapt_append_create(device, &plan->params, 0, &plan->append);
     if (status != RAPT_OK) {
         rapt_plan_destroy(&plan);
         return status;

@@ -53,8 +53,8 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
 /* The kernel of the caller's own merges (rapt_merger). */
 rapt_status rapt_select_combine(const rapt_caps *caps, struct rapt_kernel_choice *out_choice);
 
-/* The kernel of rapt_plan_record_append for checked parameters. */
-rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *params,
+/* The kernel of rapt_plan_record_append for checked parameters. force as above. */
+rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *params, int force,
                                struct rapt_kernel_choice *out_choice);
 
 /* Capabilities a row of kernels.def needs, as in its CAPS column; NULL if the device can run it,

@@ -19,10 +19,11 @@ static int usable(const rapt_caps *caps, int kernel)
            !rapt_kernel_unsupported_reason(caps, kernel);
 }
 
-static rapt_status check_row(const rapt_caps *caps, const char *name, int kernel)
+static rapt_status check_row(const rapt_caps *caps, int kernel)
 {
-    if (kernel < 0)
-        return rapt_fail(RAPT_ERROR_INTERNAL, "the kernel table has no row %s", name);
+    const char *name = rapt_kernel_name(kernel);
+    if (!name)
+        return rapt_fail(RAPT_ERROR_INTERNAL, "the kernel table has no such row for appending");
     const char *absent = rapt_kernel_absent_reason(kernel);
     if (absent)
         return rapt_fail(RAPT_ERROR_ABSENT, "kernel %s is not in this build: %s", name, absent);
@@ -48,22 +49,26 @@ static uint32_t workgroup(const rapt_caps *caps, uint32_t wanted)
     return n;
 }
 
-rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *params,
-                               struct rapt_kernel_choice *out_choice)
+static int find_row(const rapt_caps *caps, rapt_type type)
 {
     char name[64];
+    snprintf(name, sizeof name, "append_%s_lp", rapt_type_name(type));
+    int kernel = rapt_kernel_find(name);
+    if (on_cpu(caps) && (!caps->driver_major || caps->driver_major >= 24) && usable(caps, kernel))
+        return kernel;
+    snprintf(name, sizeof name, "append_%s_pt", rapt_type_name(type));
+    return rapt_kernel_find(name);
+}
+
+rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *params, int force,
+                               struct rapt_kernel_choice *out_choice)
+{
     memset(out_choice, 0, sizeof *out_choice);
     int cpu = on_cpu(caps), in_groups = params->kv_type == RAPT_TYPE_INT4 ||
                                         params->kv_type == RAPT_TYPE_Q8_0 ||
                                         params->kv_type == RAPT_TYPE_Q4_0;
-    snprintf(name, sizeof name, "append_%s_lp", rapt_type_name(params->kv_type));
-    out_choice->kernel = rapt_kernel_find(name);
-    if (!cpu || (caps->driver_major && caps->driver_major < 24) ||
-        !usable(caps, out_choice->kernel)) {
-        snprintf(name, sizeof name, "append_%s_pt", rapt_type_name(params->kv_type));
-        out_choice->kernel = rapt_kernel_find(name);
-    }
-    rapt_status status = check_row(caps, name, out_choice->kernel);
+    out_choice->kernel = force ? force - 1 : find_row(caps, params->kv_type);
+    rapt_status status = check_row(caps, out_choice->kernel);
     if (status != RAPT_OK)
         return status;
     uint32_t dim = params->head_dim > params->head_dim_v ? params->head_dim : params->head_dim_v;

@@ -89,8 +89,8 @@ layout(set = 0, binding = RAPT_BIND_ROPE, std430) readonly buffer Rope { float r
 uint new_word(bool k, uint i)
 {
     if (k)
-        return k_new[push.q_base + i];
-    return v_new[push.out_base + i];
+        return k_new[i];
+    return v_new[i];
 }
 
 void put_word(bool k, AT word, uint x)
@@ -256,6 +256,7 @@ new_unit find_unit(bool k, uint token, uint head)
     unit.to = AT(head) * (k ? HEADER(k_head_stride) : HEADER(v_head_stride));
     unit.scale = AT(head) * (k ? HEADER(k_scale_head_stride) : HEADER(v_scale_head_stride));
 #ifndef BY_ADDRESS
+    unit.from += k ? push.q_base : push.out_base;
     unit.to += k ? push.k_base : push.v_base;
     unit.scale += k ? push.k_scale_lo : push.v_scale_lo;
 #endif

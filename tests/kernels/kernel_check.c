@@ -29,11 +29,12 @@ static int split_name(const char *name, struct row_name *out)
         return 0;
     snprintf(out->path, sizeof out->path, "%.15s", cut + 1);
     *cut = 0;
-    cut = strrchr(text, '_');
-    if (cut && rapt_type_parse(cut + 1) != RAPT_TYPE_DEFAULT) {
-        out->type = rapt_type_parse(cut + 1);
-        *cut = 0;
-    }
+    for (cut = strchr(text, '_'); cut; cut = strchr(cut + 1, '_')) /* fp8_e4m3 has one in it */
+        if (rapt_type_parse(cut + 1) != RAPT_TYPE_DEFAULT) {
+            out->type = rapt_type_parse(cut + 1);
+            *cut = 0;
+            break;
+        }
     snprintf(out->op, sizeof out->op, "%.31s", text);
     return 1;
 }
@@ -160,7 +161,11 @@ static void run_row(struct check_target *target, const struct row_name *row)
     static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_F32, RAPT_TYPE_BF16};
     int quick = test_quick();
     target->decode = strcmp(row->op, "decode") == 0;
-    if (strcmp(row->op, "combine") == 0) {
+    if (strcmp(row->op, "append") == 0) {
+        target->kv = row->type;
+        target->force_prefill = rapt_kernel_find(target->row) + 1;
+        check_run_append(target);
+    } else if (strcmp(row->op, "combine") == 0) {
         target->n_run = 1;
         target->n_failed = !check_run_combine(target);
     } else if (strcmp(row->op, "merge") == 0) {
