@@ -1,42 +1,114 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* K and V where they are stored, packed or in pages. KV_TYPE is a RAPT_STORE_* of the row. */
+/* K and V where they are stored, packed or in pages. KV_TYPE is a RAPT_STORE_* of the row. Elements
+ * are those of the type; of quantized types they are bytes. SEGMENTS: the pools lie in pieces. */
 
 layout(set = 0, binding = RAPT_BIND_K, std430) readonly buffer K1 { uint k_words[]; };
 layout(set = 0, binding = RAPT_BIND_K, std430) readonly buffer K4 { uvec4 k_quads[]; };
 layout(set = 0, binding = RAPT_BIND_V, std430) readonly buffer V1 { uint v_words[]; };
 layout(set = 0, binding = RAPT_BIND_V, std430) readonly buffer V4 { uvec4 v_quads[]; };
 
-/* Elements (x: of K, y: of V) of dim 0 of key j of a sequence. The key exists (the caller clamps);
- * table entries are clamped to the table and page ids to the pool, whatever a table says. */
-uvec2 key_element(uint seq, uint kv_head, uint j)
+#define HAS_SCALES \
+    (KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3 || KV_TYPE == RAPT_STORE_INT4)
+#if HAS_SCALES
+layout(set = 0, binding = RAPT_BIND_K_SCALE, std430) readonly buffer KScale { uint k_scale_words[]; };
+layout(set = 0, binding = RAPT_BIND_V_SCALE, std430) readonly buffer VScale { uint v_scale_words[]; };
+const uint SEQ_K_SCALE_BASE = 20, SEQ_V_SCALE_BASE = 22; /* in struct rapt_step_seq */
+#endif
+
+/* Words and vectors of words of K and V, by the piece they lie in. */
+#ifdef SEGMENTS
+#define PIECE(i, kv, KV) \
+    layout(set = 0, binding = RAPT_BIND_##KV##_SEG1 + i - 1, std430) readonly buffer KV##words##i \
+    { uint kv##_words_##i[]; }; \
+    layout(set = 0, binding = RAPT_BIND_##KV##_SEG1 + i - 1, std430) readonly buffer KV##quads##i \
+    { uvec4 kv##_quads_##i[]; };
+PIECE(1, k, K)
+PIECE(2, k, K)
+PIECE(3, k, K)
+PIECE(1, v, V)
+PIECE(2, v, V)
+PIECE(3, v, V)
+#define FROM_PIECE(type, name) \
+    type name##_of(uint piece, uint i) \
+    { \
+        if (piece == 0) \
+            return name[i]; \
+        if (piece == 1) \
+            return name##_1[i]; \
+        if (piece == 2) \
+            return name##_2[i]; \
+        return name##_3[i]; \
+    }
+FROM_PIECE(uint, k_words)
+FROM_PIECE(uint, v_words)
+FROM_PIECE(uvec4, k_quads)
+FROM_PIECE(uvec4, v_quads)
+#define K_WORD(piece, i) k_words_of(piece, i)
+#define V_WORD(piece, i) v_words_of(piece, i)
+#define K_QUAD(piece, i) k_quads_of(piece, i)
+#define V_QUAD(piece, i) v_quads_of(piece, i)
+#else
+#define K_WORD(piece, i) k_words[i]
+#define V_WORD(piece, i) v_words[i]
+#define K_QUAD(piece, i) k_quads[i]
+#define V_QUAD(piece, i) v_quads[i]
+#endif
+
+/* Where a key lies; x: in K, y: in V. */
+struct key_place {
+    uvec2 element; /* of dim 0 */
+#if HAS_SCALES
+    uvec2 scale; /* its first scale */
+#endif
+#ifdef SEGMENTS
+    uint piece;
+#endif
+};
+
+/* Key j of a sequence. It exists (the caller clamps); table entries are clamped to the table and page
+ * ids to the pool, whatever a table says. */
+key_place find_key(uint seq, uint kv_head, uint j)
 {
-    uvec2 at = uvec2(push.k_base, push.v_base) +
-               kv_head * uvec2(header.k_head_stride, header.v_head_stride);
+    key_place at;
+    at.element = uvec2(push.k_base, push.v_base) +
+                 kv_head * uvec2(header.k_head_stride, header.v_head_stride);
+#if HAS_SCALES
+    at.scale = uvec2(push.k_scale_lo, push.v_scale_lo) +
+               kv_head * uvec2(header.k_scale_head_stride, header.v_scale_head_stride);
+#endif
+#ifdef SEGMENTS
+    at.piece = 0;
+#endif
     if (wants(RAPT_FEAT_PAGED)) {
         uint entry = min(j >> header.page_shift, max(step_words[seq + SEQ_N_PAGES], 1u) - 1u);
         uint page = step_words[header.pages_word + step_words[seq + SEQ_PAGE_FIRST] + entry];
         page = min(page, max(header.n_pages, 1u) - 1u);
-        at += page * uvec2(header.k_page_stride_lo, header.v_page_stride_lo);
+#if HAS_SCALES
+        at.scale += page * uvec2(header.k_scale_page_stride, header.v_scale_page_stride);
+#endif
+#ifdef SEGMENTS
+        at.piece = page >> header.seg_pages_shift;
+        page -= at.piece << header.seg_pages_shift;
+        if (at.piece != 0) /* the others are bound where they begin */
+            at.element -= uvec2(push.k_base, push.v_base);
+#endif
+        at.element += page * uvec2(header.k_page_stride_lo, header.v_page_stride_lo);
         j &= header.page_mask;
     } else {
-        at += uvec2(step_words[seq + SEQ_K_BASE], step_words[seq + SEQ_V_BASE]);
+        at.element += uvec2(step_words[seq + SEQ_K_BASE], step_words[seq + SEQ_V_BASE]);
+#if HAS_SCALES
+        at.scale += uvec2(step_words[seq + SEQ_K_SCALE_BASE], step_words[seq + SEQ_V_SCALE_BASE]);
+#endif
     }
-    return at + j * uvec2(header.k_token_stride, header.v_token_stride);
+#if HAS_SCALES
+    at.scale += j * uvec2(header.k_scale_token_stride, header.v_scale_token_stride);
+#endif
+    at.element += j * uvec2(header.k_token_stride, header.v_token_stride);
+    return at;
 }
 
-/* Eight elements of a row are one or two vectors of words. */
-#if KV_TYPE == RAPT_STORE_F32
-#define QUADS_PER_EIGHT 2
-#define WORD_OF_ELEMENT(i) (i)
-#elif KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16
-#define QUADS_PER_EIGHT 1
-#define WORD_OF_ELEMENT(i) ((i) >> 1)
-#else
-#error "KV_TYPE must be RAPT_STORE_F32, _F16 or _BF16"
-#endif
-
-/* Whether all of K's rows (x) and all of V's (y) start at multiples of 16 bytes. */
-bvec2 rows_aligned(uint seq, uint kv_head)
+/* Whether in the elements all of K's rows (x) and all of V's (y) start at these bits are 0. */
+bvec2 rows_aligned(uint seq, uint kv_head, uvec2 low_bits)
 {
     uvec2 bits = uvec2(push.k_base, push.v_base) | uvec2(header.k_token_stride, header.v_token_stride) |
                  kv_head * uvec2(header.k_head_stride, header.v_head_stride);
@@ -44,17 +116,5 @@ bvec2 rows_aligned(uint seq, uint kv_head)
         bits |= uvec2(header.k_page_stride_lo, header.v_page_stride_lo);
     else
         bits |= uvec2(step_words[seq + SEQ_K_BASE], step_words[seq + SEQ_V_BASE]);
-    return equal(bits & (8 / QUADS_PER_EIGHT - 1), uvec2(0));
-}
-
-void unpack_eight(uvec4 x, uvec4 y, out vec4 a, out vec4 b)
-{
-#if KV_TYPE == RAPT_STORE_F32
-    a = uintBitsToFloat(x);
-    b = uintBitsToFloat(y);
-#elif KV_TYPE == RAPT_STORE_F16
-    unpack_f16(x, a, b);
-#else
-    unpack_bf16(x, a, b);
-#endif
+    return equal(bits & low_bits, uvec2(0));
 }

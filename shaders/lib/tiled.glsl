@@ -36,8 +36,6 @@ const uint Q_PITCH = TILE_D * (N_SLICES - 1) * (SLICE / 4) + PITCH;
 const uint P_PITCH = BLOCK_KV / 4 + 1;
 const uint V_KEYS = TILE_C, V_PITCH = DN * TX;
 const uint K_EIGHTS = SLICE / 8, V_EIGHTS = DV / 8;
-const uint K_LOADS = (BLOCK_KV * K_EIGHTS + WG_SIZE - 1) / WG_SIZE;
-const uint V_LOADS = (V_KEYS * V_EIGHTS + WG_SIZE - 1) / WG_SIZE;
 const uint Q_LOADS = (BLOCK_Q * K_EIGHTS + WG_SIZE - 1) / WG_SIZE;
 
 const uint Q_PART = (1 - TILE_D) * BLOCK_Q * PITCH;   /* the Q slice, then the K slice */
@@ -50,6 +48,12 @@ shared vec4 whole_q[1 + TILE_D * BLOCK_Q * Q_PITCH];
 shared vec4 v_tile[V_KEYS * V_PITCH];
 shared vec4 lanes_of_row[BLOCK_Q * TX / 4];
 shared uvec2 key_at[2 * BLOCK_KV]; /* of this tile and of the next, by turns */
+#if HAS_SCALES
+shared uvec2 scale_at[2 * BLOCK_KV];
+#endif
+#ifdef SEGMENTS
+shared uint piece_at[2 * BLOCK_KV];
+#endif
 shared ivec2 keys_of_row[BLOCK_Q];
 shared int latest_first, earliest_last; /* keys between these all rows may see */
 
@@ -59,11 +63,7 @@ struct work_item {
 
 uint lane, tx, ty;
 work_item item;
-bvec2 aligned; /* K's rows, V's rows: to 16 bytes */
-
-/* registers between memory and shared memory */
-uvec4 next_k[K_LOADS * QUADS_PER_EIGHT];
-uvec4 next_v[V_LOADS * QUADS_PER_EIGHT];
+bvec2 aligned; /* K's rows, V's rows: for wide loads */
 
 float score[RM * RN];
 vec4 o_part[RM * DN], o_whole[RM * DN];
@@ -77,77 +77,11 @@ uint row_of(uint i)
 
 /* ---- memory to registers to shared memory */
 
-/* Word of the n-th eight this lane fetches of a slice of K; lanes without one repeat the last. */
-uint k_word(uint n, uint slice, uint turn)
-{
-    uint t = min(n * WG_SIZE + lane, BLOCK_KV * K_EIGHTS - 1);
-    uint d = min(slice * SLICE + t % K_EIGHTS * 8, D - 8);
-    return WORD_OF_ELEMENT(key_at[turn * BLOCK_KV + t / K_EIGHTS].x + d);
-}
-
-uint v_word(uint n, uint first, uint turn)
-{
-    uint t = min(n * WG_SIZE + lane, V_KEYS * V_EIGHTS - 1);
-    return WORD_OF_ELEMENT(key_at[turn * BLOCK_KV + first + t / V_EIGHTS].y + t % V_EIGHTS * 8);
-}
-
-void fetch_k(uint slice, uint turn)
-{
-    if (aligned.x) {
-        [[unroll]] for (uint n = 0; n < K_LOADS * QUADS_PER_EIGHT; n++)
-            next_k[n] = k_quads[(k_word(n / QUADS_PER_EIGHT, slice, turn) >> 2) + n % QUADS_PER_EIGHT];
-    } else {
-        [[unroll]] for (uint n = 0; n < K_LOADS * QUADS_PER_EIGHT; n++) {
-            uint w = k_word(n / QUADS_PER_EIGHT, slice, turn) + n % QUADS_PER_EIGHT * 4;
-            next_k[n] = uvec4(k_words[w], k_words[w + 1], k_words[w + 2], k_words[w + 3]);
-        }
-    }
-}
-
-void fetch_v(uint first, uint turn)
-{
-    if (aligned.y) {
-        [[unroll]] for (uint n = 0; n < V_LOADS * QUADS_PER_EIGHT; n++)
-            next_v[n] = v_quads[(v_word(n / QUADS_PER_EIGHT, first, turn) >> 2) + n % QUADS_PER_EIGHT];
-    } else {
-        [[unroll]] for (uint n = 0; n < V_LOADS * QUADS_PER_EIGHT; n++) {
-            uint w = v_word(n / QUADS_PER_EIGHT, first, turn) + n % QUADS_PER_EIGHT * 4;
-            next_v[n] = uvec4(v_words[w], v_words[w + 1], v_words[w + 2], v_words[w + 3]);
-        }
-    }
-}
-
-/* dims past the last are zero */
-void commit_k(uint slice)
-{
-    [[unroll]] for (uint n = 0; n < K_LOADS; n++) {
-        uint t = n * WG_SIZE + lane;
-        vec4 a, b;
-        unpack_eight(next_k[n * QUADS_PER_EIGHT], next_k[n * QUADS_PER_EIGHT + QUADS_PER_EIGHT - 1],
-                     a, b);
-        bool inside = slice * SLICE + t % K_EIGHTS * 8 < D;
-        uint to = Q_PART + t / K_EIGHTS * PITCH + t % K_EIGHTS * 2;
-        if (t < BLOCK_KV * K_EIGHTS) {
-            tile[to] = inside ? a : vec4(0.0);
-            tile[to + 1] = inside ? b : vec4(0.0);
-        }
-    }
-}
-
-void commit_v()
-{
-    [[unroll]] for (uint n = 0; n < V_LOADS; n++) {
-        uint t = n * WG_SIZE + lane;
-        vec4 a, b;
-        unpack_eight(next_v[n * QUADS_PER_EIGHT], next_v[n * QUADS_PER_EIGHT + QUADS_PER_EIGHT - 1],
-                     a, b);
-        uint to = t / V_EIGHTS * V_PITCH + t % V_EIGHTS * 2;
-        if (t < V_KEYS * V_EIGHTS) {
-            v_tile[to] = a;
-            v_tile[to + 1] = b;
-        }
-    }
-}
+#if KV_TYPE <= RAPT_STORE_BF16
+#include "tile_floats.glsl"
+#else
+#include "tile_quantized.glsl"
+#endif
 
 /* A slice of Q, times the scale of the logits as they are kept. */
 void load_q(uint slice)
@@ -190,8 +124,16 @@ void load_q(uint slice)
  * never read, and the mask drops them. */
 void find_keys(uint j, uint turn)
 {
-    for (uint i = lane; i < BLOCK_KV; i += WG_SIZE)
-        key_at[turn * BLOCK_KV + i] = key_element(item.seq, item.kv_head, min(j + i, item.kv_end - 1));
+    for (uint i = lane; i < BLOCK_KV; i += WG_SIZE) {
+        key_place place = find_key(item.seq, item.kv_head, min(j + i, item.kv_end - 1));
+        key_at[turn * BLOCK_KV + i] = place.element;
+#if HAS_SCALES
+        scale_at[turn * BLOCK_KV + i] = place.scale;
+#endif
+#ifdef SEGMENTS
+        piece_at[turn * BLOCK_KV + i] = place.piece;
+#endif
+    }
 }
 
 /* ---- the four parts of a tile */
@@ -321,7 +263,7 @@ void load_item(uint index)
     lane = gl_LocalInvocationIndex;
     tx = lane % TX;
     ty = lane / TX;
-    aligned = rows_aligned(item.seq, item.kv_head);
+    aligned = rows_aligned(item.seq, item.kv_head, LOW_BITS);
 }
 
 void start_rows()
@@ -369,7 +311,7 @@ void work_tiles()
                 barrier();
             if (TILE_D == 0)
                 load_q(slice);
-            commit_k(slice);
+            commit_k(slice, turn);
             barrier();
             if (slice + 1 < N_SLICES)
                 fetch_k(slice + 1, turn);
@@ -380,13 +322,13 @@ void work_tiles()
         finish_scores(j);
         barrier();
         weigh_scores();
-        commit_v();
+        commit_v(0, turn);
         barrier();
         uint end = min(BLOCK_KV, item.kv_end - j);
         for (uint first = 0; first < end; first += V_KEYS) {
             if (first > 0) {
                 barrier();
-                commit_v();
+                commit_v(first, turn);
                 barrier();
             }
             if (first + V_KEYS < end)

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Quantized K and V from memory through registers to shared memory, where they are floats. A unit is
+ * what a lane fetches at once: 16 dims (8 where a slice or the head dim leaves no other way), their
+ * codes and the word their scale lies in. For tiled.glsl.
+ *
+ * Everything is read as words, at any byte: rows of int8, fp8 and int4 by wide loads where all of them
+ * are aligned. Blocks of q8_0 and q4_0 are 34 and 18 bytes, so every other one starts in the middle of
+ * a word: their words stay as they are until they are unpacked. Nothing past the word of the last
+ * byte is read. */
+
+#define IS_BLOCKS (KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0)
+#define IS_NIBBLES (KV_TYPE == RAPT_STORE_INT4 || KV_TYPE == RAPT_STORE_Q4_0)
+
+#define WIDE_SLICE (KV_TYPE == RAPT_STORE_Q4_0 ? 32 : 16)
+const uint K_UNIT = 16 - (SLICE % WIDE_SLICE + D % 16 + 63) / 64 * 8; /* 16 if both are 0 */
+const uint V_UNIT = 16 - DV % 16;
+const uint K_UNITS = SLICE / K_UNIT, V_UNITS = DV / V_UNIT;
+const uint K_LOADS = (BLOCK_KV * K_UNITS + WG_SIZE - 1) / WG_SIZE;
+const uint V_LOADS = (V_KEYS * V_UNITS + WG_SIZE - 1) / WG_SIZE;
+
+/* bytes of codes in a unit, words kept of it */
+#if KV_TYPE == RAPT_STORE_Q4_0
+const uint K_BYTES = 8, V_BYTES = 8; /* eight dims are the low or the high halves of eight bytes */
+#elif KV_TYPE == RAPT_STORE_INT4
+const uint K_BYTES = K_UNIT / 2, V_BYTES = V_UNIT / 2;
+#else
+const uint K_BYTES = K_UNIT, V_BYTES = V_UNIT;
+#endif
+const uint K_RAW = K_BYTES / 4 + (IS_BLOCKS ? 1 : 0), V_RAW = V_BYTES / 4 + (IS_BLOCKS ? 1 : 0);
+const uvec2 LOW_BITS = uvec2(K_BYTES - 1, V_BYTES - 1); /* of a byte wide loads may start at: 0 */
+
+uint next_k[K_LOADS * K_RAW], next_k_scale[K_LOADS];
+uint next_v[V_LOADS * V_RAW], next_v_scale[V_LOADS];
+
+/* ---- places */
+
+/* First dim of the e-th eight of a unit of a row. Of a q4_0 block the bytes of a unit hold eight dims
+ * of its first half and eight of its second. */
+uint dim_of(uint unit, uint e, uint dims)
+{
+    if (KV_TYPE == RAPT_STORE_Q4_0 && dims == 16)
+        return unit / 2 * 32 + unit % 2 * 8 + e * 16;
+    return unit * dims + e * 8;
+}
+
+/* Byte of a row where the codes from dim d on lie. */
+uint byte_of(uint d)
+{
+#if KV_TYPE == RAPT_STORE_Q8_0
+    return d / 32 * 34 + 2 + d % 32;
+#elif KV_TYPE == RAPT_STORE_Q4_0
+    return d / 32 * 18 + 2 + d % 16;
+#elif KV_TYPE == RAPT_STORE_INT4
+    return d / 2;
+#else
+    return d;
+#endif
+}
+
+/* Of the scale of dim d: a half-word of the row (x: its byte), or an element of the scales. */
+uint scale_of(uint row, uint scales, uint d)
+{
+#if KV_TYPE == RAPT_STORE_Q8_0
+    return row + d / 32 * 34;
+#elif KV_TYPE == RAPT_STORE_Q4_0
+    return row + d / 32 * 18;
+#elif KV_TYPE == RAPT_STORE_INT4
+    return scales + d / 32;
+#else
+    return scales;
+#endif
+}
+
+bool half_scales()
+{
+    return KV_TYPE == RAPT_STORE_INT4 || (header.scale_kind & 0xffu) == RAPT_STORE_F16;
+}
+
+/* The word a scale lies in, and the scale out of it. */
+uint scale_word(uint at)
+{
+#if IS_BLOCKS
+    return at >> 2;
+#else
+    return half_scales() ? at >> 1 : at;
+#endif
+}
+
+float scale_in(uint word, uint at)
+{
+#if IS_BLOCKS
+    vec2 halves = unpackHalf2x16(word);
+    return (at & 2u) == 0 ? halves.x : halves.y;
+#else
+    vec2 halves = unpackHalf2x16(word);
+    return !half_scales() ? uintBitsToFloat(word) : (at & 1u) == 0 ? halves.x : halves.y;
+#endif
+}
+
+struct unit_place {
+    uint key, unit; /* of the tile; unit counts from dim 0 of the row */
+    uint row, scale;
+};
+
+unit_place k_place(uint n, uint slice, uint turn)
+{
+    uint t = min(n * WG_SIZE + lane, BLOCK_KV * K_UNITS - 1);
+    unit_place p;
+    p.key = turn * BLOCK_KV + t / K_UNITS;
+    p.unit = min(slice * K_UNITS + t % K_UNITS, D / K_UNIT - 1);
+    p.row = key_at[p.key].x;
+#if HAS_SCALES
+    p.scale = scale_of(p.row, scale_at[p.key].x, dim_of(p.unit, 0, K_UNIT));
+#else
+    p.scale = scale_of(p.row, 0, dim_of(p.unit, 0, K_UNIT));
+#endif
+    return p;
+}
+
+unit_place v_place(uint n, uint first, uint turn)
+{
+    uint t = min(n * WG_SIZE + lane, V_KEYS * V_UNITS - 1);
+    unit_place p;
+    p.key = turn * BLOCK_KV + first + t / V_UNITS;
+    p.unit = t % V_UNITS;
+    p.row = key_at[p.key].y;
+#if HAS_SCALES
+    p.scale = scale_of(p.row, scale_at[p.key].y, dim_of(p.unit, 0, V_UNIT));
+#else
+    p.scale = scale_of(p.row, 0, dim_of(p.unit, 0, V_UNIT));
+#endif
+    return p;
+}
+
+/* ---- memory to registers */
+
+/* Codes from byte `at` on, n bytes of them, into words next[to], ... */
+#define FETCH_BLOCK(WORD, piece, next, to, at, n) \
+    { \
+        uint word = (at) >> 2, last = (n) / 4 - 1 + (((at) >> 1) & 1u); \
+        [[unroll]] for (uint i = 0; i <= (n) / 4; i++) \
+            next[(to) + i] = WORD(piece, word + min(i, last)); \
+    }
+#define FETCH_WIDE(WORD, QUAD, piece, next, to, at, n) \
+    { \
+        if ((n) == 16) { \
+            uvec4 quad = QUAD(piece, (at) >> 4); \
+            [[unroll]] for (uint i = 0; i < (n) / 4; i++) \
+                next[(to) + i] = quad[i]; \
+        } else { \
+            [[unroll]] for (uint i = 0; i < (n) / 4; i++) \
+                next[(to) + i] = WORD(piece, ((at) >> 2) + i); \
+        } \
+    }
+#define FETCH_BYTES(WORD, piece, next, to, at, n) \
+    { \
+        uint word = (at) >> 2, shift = ((at) & 3u) * 8; \
+        uint low = WORD(piece, word); \
+        [[unroll]] for (uint i = 0; i < (n) / 4; i++) { \
+            uint high = WORD(piece, word + (shift == 0 && i + 1 == (n) / 4 ? i : i + 1)); \
+            next[(to) + i] = low >> shift | (high << 1) << (31 - shift); \
+            low = high; \
+        } \
+    }
+
+#ifdef SEGMENTS
+#define PIECE_OF(p) piece_at[p.key]
+#else
+#define PIECE_OF(p) 0
+#endif
+
+void fetch_k(uint slice, uint turn)
+{
+    [[unroll]] for (uint n = 0; n < K_LOADS; n++) {
+        unit_place p = k_place(n, slice, turn);
+        uint at = p.row + byte_of(dim_of(p.unit, 0, K_UNIT));
+#if IS_BLOCKS
+        next_k_scale[n] = K_WORD(PIECE_OF(p), scale_word(p.scale));
+        FETCH_BLOCK(K_WORD, PIECE_OF(p), next_k, n * K_RAW, at, K_BYTES)
+#else
+        next_k_scale[n] = k_scale_words[scale_word(p.scale)];
+        if (aligned.x)
+            FETCH_WIDE(K_WORD, K_QUAD, PIECE_OF(p), next_k, n * K_RAW, at, K_BYTES)
+        else
+            FETCH_BYTES(K_WORD, PIECE_OF(p), next_k, n * K_RAW, at, K_BYTES)
+#endif
+    }
+}
+
+void fetch_v(uint first, uint turn)
+{
+    [[unroll]] for (uint n = 0; n < V_LOADS; n++) {
+        unit_place p = v_place(n, first, turn);
+        uint at = p.row + byte_of(dim_of(p.unit, 0, V_UNIT));
+#if IS_BLOCKS
+        next_v_scale[n] = V_WORD(PIECE_OF(p), scale_word(p.scale));
+        FETCH_BLOCK(V_WORD, PIECE_OF(p), next_v, n * V_RAW, at, V_BYTES)
+#else
+        next_v_scale[n] = v_scale_words[scale_word(p.scale)];
+        if (aligned.y)
+            FETCH_WIDE(V_WORD, V_QUAD, PIECE_OF(p), next_v, n * V_RAW, at, V_BYTES)
+        else
+            FETCH_BYTES(V_WORD, PIECE_OF(p), next_v, n * V_RAW, at, V_BYTES)
+#endif
+    }
+}
+
+/* ---- registers to shared memory */
+
+vec4 signed_bytes(uint w)
+{
+    return vec4(int(w << 24) >> 24, int(w << 16) >> 24, int(w << 8) >> 24, int(w) >> 24);
+}
+
+float fp8_value(uint code)
+{
+    uint a = code & 0x7fu;
+    float x = a < 8 ? float(a) * 0.001953125 : uintBitsToFloat((a << 20) + 0x3c000000u);
+    return uintBitsToFloat(floatBitsToUint(a == 0x7fu ? uintBitsToFloat(0x7fc00000u) : x) |
+                           (code & 0x80u) << 24);
+}
+
+/* Eight codes, not yet times their scale: of two words, of one where they are nibbles. */
+void unpack_codes(uint x, uint y, out vec4 a, out vec4 b)
+{
+#if KV_TYPE == RAPT_STORE_FP8_E4M3
+    a = vec4(fp8_value(x), fp8_value(x >> 8), fp8_value(x >> 16), fp8_value(x >> 24));
+    b = vec4(fp8_value(y), fp8_value(y >> 8), fp8_value(y >> 16), fp8_value(y >> 24));
+#elif KV_TYPE == RAPT_STORE_INT4
+    a = vec4(int(x << 28) >> 28, int(x << 24) >> 28, int(x << 20) >> 28, int(x << 16) >> 28);
+    b = vec4(int(x << 12) >> 28, int(x << 8) >> 28, int(x << 4) >> 28, int(x) >> 28);
+#elif KV_TYPE == RAPT_STORE_Q4_0
+    a = vec4(x & 15u, x >> 8 & 15u, x >> 16 & 15u, x >> 24 & 15u) - 8.0;
+    b = vec4(y & 15u, y >> 8 & 15u, y >> 16 & 15u, y >> 24 & 15u) - 8.0;
+#else
+    a = signed_bytes(x);
+    b = signed_bytes(y);
+#endif
+}
+
+/* Word i of the codes from byte `at` on, of those kept at next[to], ... */
+#if IS_BLOCKS
+#define CODE_WORD(next, to, at, i) \
+    (((at) & 2u) == 0 ? next[(to) + (i)] : next[(to) + (i)] >> 16 | next[(to) + (i) + 1] << 16)
+#else
+#define CODE_WORD(next, to, at, i) next[(to) + (i)]
+#endif
+/* The words of the e-th eight of them; d is its first dim. */
+#if KV_TYPE == RAPT_STORE_INT4
+#define CODES(next, to, at, e, d) CODE_WORD(next, to, at, e), 0
+#elif KV_TYPE == RAPT_STORE_Q4_0
+#define CODES(next, to, at, e, d) \
+    CODE_WORD(next, to, at, 0) >> ((d) / 16 % 2 * 4), CODE_WORD(next, to, at, 1) >> ((d) / 16 % 2 * 4)
+#else
+#define CODES(next, to, at, e, d) CODE_WORD(next, to, at, 2 * (e)), CODE_WORD(next, to, at, 2 * (e) + 1)
+#endif
+
+/* dims past the last are zero */
+void commit_k(uint slice, uint turn)
+{
+    [[unroll]] for (uint n = 0; n < K_LOADS; n++) {
+        uint t = n * WG_SIZE + lane;
+        unit_place p = k_place(n, slice, turn);
+        uint at = p.row + byte_of(dim_of(p.unit, 0, K_UNIT));
+        float scale = scale_in(next_k_scale[n], p.scale);
+        uint to = Q_PART + t / K_UNITS * PITCH;
+        bool inside = slice * K_UNITS + t % K_UNITS < D / K_UNIT;
+        [[unroll]] for (uint e = 0; e < K_UNIT / 8; e++) {
+            uint d = dim_of(t % K_UNITS, e, K_UNIT);
+            vec4 a, b;
+            unpack_codes(CODES(next_k, n * K_RAW, at, e, d + slice * SLICE), a, b);
+            if (t < BLOCK_KV * K_UNITS) {
+                tile[to + d / 4] = inside ? a * scale : vec4(0.0);
+                tile[to + d / 4 + 1] = inside ? b * scale : vec4(0.0);
+            }
+        }
+    }
+}
+
+void commit_v(uint first, uint turn)
+{
+    [[unroll]] for (uint n = 0; n < V_LOADS; n++) {
+        uint t = n * WG_SIZE + lane;
+        unit_place p = v_place(n, first, turn);
+        uint at = p.row + byte_of(dim_of(p.unit, 0, V_UNIT));
+        float scale = scale_in(next_v_scale[n], p.scale);
+        uint to = t / V_UNITS * V_PITCH;
+        [[unroll]] for (uint e = 0; e < V_UNIT / 8; e++) {
+            uint d = dim_of(t % V_UNITS, e, V_UNIT);
+            vec4 a, b;
+            unpack_codes(CODES(next_v, n * V_RAW, at, e, d), a, b);
+            if (t < V_KEYS * V_UNITS) {
+                v_tile[to + d / 4] = a * scale;
+                v_tile[to + d / 4 + 1] = b * scale;
+            }
+        }
+    }
+}
