@@ -78,7 +78,7 @@ static void load(rapt_easy *easy)
     fclose(file);
 }
 
-void rapt_easy_cache_open(rapt_easy *easy, const rapt_easy_params *params)
+void rapt_easy_pipelines_load(rapt_easy *easy, const rapt_easy_params *params)
 {
     char *folder = cache_folder(easy, params);
     if (!folder)
@@ -121,7 +121,7 @@ static void store(rapt_easy *easy, const void *blob, size_t n_bytes)
     rapt_free(easy->allocator, temporary);
 }
 
-void rapt_easy_cache_save(rapt_easy *easy)
+void rapt_easy_pipelines_save(rapt_easy *easy)
 {
     size_t n_bytes = 0;
     if (!easy->cache_path || easy->lost ||

@@ -124,7 +124,7 @@ static rapt_status create(const rapt_easy_params *params, rapt_easy *easy)
     if (status == RAPT_OK)
         status = rapt_easy_queue_create(easy);
     if (status == RAPT_OK)
-        rapt_easy_cache_open(easy, params);
+        rapt_easy_pipelines_load(easy, params);
     return status;
 }
 
@@ -166,7 +166,7 @@ void rapt_easy_destroy(rapt_easy **easy_handle)
     *easy_handle = NULL;
     if (easy->pool && !easy->lost)
         easy->vk.vkDeviceWaitIdle(easy->handles.device);
-    rapt_easy_cache_save(easy);
+    rapt_easy_pipelines_save(easy);
     rapt_easy_buffer_destroy(&easy->staging);
     rapt_easy_queue_destroy(easy);
     if (easy->owns_device)

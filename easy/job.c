@@ -15,7 +15,7 @@ static rapt_status make_plan(rapt_easy_job *job)
     job->plan_seconds = rapt_now_seconds() - start;
     if (status != RAPT_OK)
         return status;
-    rapt_easy_cache_save(easy);
+    rapt_easy_pipelines_save(easy);
     rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
     rapt_plan_sizes(job->plan, &sizes);
     status = rapt_easy_buffer_create(easy, sizes.table_bytes, "tables", 1,

@@ -109,8 +109,8 @@ rapt_log_level rapt_easy_log_level(int ignore_environment, rapt_status *out_stat
 void rapt_easy_log_stderr(void *user, rapt_log_level level, const char *line);
 
 /* cache_file.c: the pipeline cache on disk. Failures are logged, never errors. */
-void rapt_easy_cache_open(rapt_easy *easy, const rapt_easy_params *params);
-void rapt_easy_cache_save(rapt_easy *easy); /* if it grew since */
+void rapt_easy_pipelines_load(rapt_easy *easy, const rapt_easy_params *params);
+void rapt_easy_pipelines_save(rapt_easy *easy); /* if it grew since */
 
 /* submit.c */
 rapt_status rapt_easy_queue_create(rapt_easy *easy);
