@@ -62,6 +62,7 @@
 #define RAPT_BINDS_ATTENTION 0x7ffu /* step, q, k, v, out, lse, max_logit, work, sinks, slopes, bias */
 #define RAPT_BINDS_MERGE 0x1f1u     /* step, out, lse, max_logit, work, sinks */
 #define RAPT_BINDS_STAGE 0x8du      /* step, k, v, work */
+#define RAPT_BINDS_STAGE_SCALES 0x6008du /* with k_scale, v_scale */
 #define RAPT_BINDS_SMALL 0x700u     /* by address otherwise: sinks, slopes, bias */
 #define RAPT_BINDS_SINKS 0x100u     /* by address otherwise: sinks */
 #define RAPT_BINDS_REDUCE 0x51u     /* step, out (the reduced maxima), max_logit */

@@ -12,12 +12,13 @@
 #define LP_WORDS
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
+#include "lp_stored.glsl"
 #include "lp_kv.glsl"
 
 const uint R = TILE_B;
 const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD;
 const uint VECTORS_K = (WORDS_K + 7) / 8, VECTORS_V = (WORDS_V + 7) / 8;
-const uint O_SIZE = VECTORS_V * 2;
+const uint O_SIZE = VECTORS_V * PER_WORD;
 const uint FOLD = 512; /* keys whose sums are kept apart: a long sum of floats drifts */
 
 /* One half of a transpose: lanes with `bit` set go on with b, the others with a. */
@@ -46,7 +47,7 @@ void main()
     if (index >= push.count)
         return;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
-    float q[R * VECTORS_K * 2], o[R * O_SIZE], sum[R * O_SIZE], lost[R * O_SIZE];
+    float q[R * VECTORS_K * PER_WORD], o[R * O_SIZE], sum[R * O_SIZE], lost[R * O_SIZE];
     float m[R], top[R], l[R], l_sum[R], p[R];
     lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
@@ -55,10 +56,10 @@ void main()
         rows[r] = load_row(item, min(r, item.n_rows - 1));
         LP_INDEX i = q_index(item, rows[r]);
         [[unroll]] for (uint w = 0; w < VECTORS_K; w++)
-            [[unroll]] for (uint e = 0; e < 2; e++) {
-                uint d = (w * 8 + LANE) * PER_WORD + e;
-                bool there = e < PER_WORD && d < D;
-                q[(r * VECTORS_K + w) * 2 + e] = there ? load_q(i + (there ? d : 0)) * scale : 0.0;
+            [[unroll]] for (uint e = 0; e < PER_WORD; e++) {
+                uint d = dim_of(w * 8 + LANE, e);
+                bool there = d < D;
+                q[(r * VECTORS_K + w) * PER_WORD + e] = there ? load_q(i + (there ? d : 0)) * scale : 0.0;
             }
         [[unroll]] for (uint i = 0; i < O_SIZE; i++)
             sum[r * O_SIZE + i] = lost[r * O_SIZE + i] = 0.0;
@@ -86,8 +87,8 @@ void main()
                  * with others' are not guessed by the prefetcher of the machine. */
                 [[unroll]] for (uint n = 0; n < 8; n++) {
                     uint j = min(first + 8 + n, item.kv_end - 1);
-                    Words k_row = Words(k_start + key_index(kv, j, true) * (4 / PER_WORD));
-                    Words v_row = Words(v_start + key_index(kv, j, false) * (4 / PER_WORD));
+                    Words k_row = Words(k_start + key_index(kv, j, true) * INDEX_BYTES);
+                    Words v_row = Words(v_start + key_index(kv, j, false) * INDEX_BYTES);
                     [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
                         touched ^= k_row.at[w];
                     [[unroll]] for (uint w = 0; w < WORDS_V; w += LINE)
@@ -96,20 +97,29 @@ void main()
                 float s[R * 8];
                 [[unroll]] for (uint n = 0; n < 8; n++) {
                     uint j = min(first + n, item.kv_end - 1);
-                    uint64_t row = k_start + key_index(kv, j, true) * (4 / PER_WORD);
+                    uint64_t row = key_index(kv, j, true) * INDEX_BYTES;
+                    uint64_t scales = BLOCK_SCALES ? scale_index(kv, j, true) : 0;
                     [[unroll]] for (uint r = 0; r < R; r++)
                         s[r * 8 + n] = 0.0;
                     [[unroll]] for (uint w = 0; w < VECTORS_K; w++) {
-                        uint x = load_words(row, w * 8, WORDS_K);
-                        float low = low_of(x), high = high_of(x);
+                        uint x = load_words(k_start + row, w * 8, WORDS_K);
+                        float k[PER_WORD];
+                        unpack_word(x, k);
+                        float by = words_scale(row, scales, w * 8, WORDS_K, true);
                         [[unroll]] for (uint r = 0; r < R; r++) {
-                            s[r * 8 + n] += q[(r * VECTORS_K + w) * 2] * low;
-                            if (PER_WORD == 2)
-                                s[r * 8 + n] += q[(r * VECTORS_K + w) * 2 + 1] * high;
+                            float dot = BLOCK_SCALES ? 0.0 : s[r * 8 + n];
+                            [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+                                dot += q[(r * VECTORS_K + w) * PER_WORD + e] * k[e];
+                            s[r * 8 + n] = BLOCK_SCALES ? s[r * 8 + n] + dot * by : dot;
                         }
                     }
                 }
                 uint j = first + LANE;
+                float k_by = 1.0, v_by = 1.0;
+                if (ROW_SCALES) {
+                    k_by = row_scale(kv, min(j, item.kv_end - 1), true);
+                    v_by = row_scale(kv, min(j, item.kv_end - 1), false);
+                }
                 float weights[R * 8];
                 [[unroll]] for (uint r = 0; r < R; r++) {
                     [[unroll]] for (uint n = 0; n < 8; n += 2)
@@ -117,6 +127,8 @@ void main()
                     [[unroll]] for (uint n = 0; n < 8; n += 4)
                         s[r * 8 + n] = join(s[r * 8 + n], s[r * 8 + n + 2], 2);
                     float x = join(s[r * 8], s[r * 8 + 4], 4);
+                    if (ROW_SCALES)
+                        x *= k_by;
                     if ((FEATURES & SCORE_FEATURES) != 0)
                         x = finish_score(x, item, rows[r], j);
                     bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
@@ -131,31 +143,37 @@ void main()
                     }
                     x = weight(x, m[r]);
                     l[r] += x;
+                    if (ROW_SCALES)
+                        x *= v_by;
                     float all[8] = LANES(x);
                     [[unroll]] for (uint n = 0; n < 8; n++)
                         weights[r * 8 + n] = all[n];
                 }
-                uint64_t v_rows[8];
+                uint64_t v_rows[8], v_scales[8];
                 [[unroll]] for (uint n = 0; n < 8; n++) {
                     uint j = min(first + n, item.kv_end - 1);
-                    v_rows[n] = v_start + key_index(kv, j, false) * (4 / PER_WORD);
+                    v_rows[n] = key_index(kv, j, false) * INDEX_BYTES;
+                    v_scales[n] = BLOCK_SCALES ? scale_index(kv, j, false) : 0;
                 }
                 [[unroll]] for (uint w = 0; w < VECTORS_V; w++) {
-                    float low_sum[R], high_sum[R]; /* added as one: fewer roundings */
+                    float part[R * PER_WORD]; /* added as one: fewer roundings */
                     [[unroll]] for (uint n = 0; n < 8; n++) {
-                        uint x = load_words(v_rows[n], w * 8, WORDS_V);
-                        float low = low_of(x), high = high_of(x);
+                        float v[PER_WORD];
+                        unpack_word(load_words(v_start + v_rows[n], w * 8, WORDS_V), v);
+                        float by = words_scale(v_rows[n], v_scales[n], w * 8, WORDS_V, false);
                         [[unroll]] for (uint r = 0; r < R; r++) {
                             float a = weights[r * 8 + n];
-                            low_sum[r] = n == 0 ? a * low : low_sum[r] + a * low;
-                            high_sum[r] = n == 0 ? a * high : high_sum[r] + a * high;
+                            if (BLOCK_SCALES)
+                                a *= by;
+                            [[unroll]] for (uint e = 0; e < PER_WORD; e++) {
+                                uint at = r * PER_WORD + e;
+                                part[at] = n == 0 ? a * v[e] : part[at] + a * v[e];
+                            }
                         }
                     }
-                    [[unroll]] for (uint r = 0; r < R; r++) {
-                        o[r * O_SIZE + w * 2] += low_sum[r];
-                        if (PER_WORD == 2)
-                            o[r * O_SIZE + w * 2 + 1] += high_sum[r];
-                    }
+                    [[unroll]] for (uint r = 0; r < R; r++)
+                        [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+                            o[r * O_SIZE + w * PER_WORD + e] += part[r * PER_WORD + e];
                 }
                 first += 8;
             } while (first < fold_end);
@@ -182,9 +200,9 @@ void main()
         float all = subgroupAdd(l_sum[r]);
         lp_end end = end_row(item, rows[r], r, mine && LANE == 0, m[r], top[r], all);
         [[unroll]] for (uint i = 0; i < VECTORS_V * PER_WORD; i++) {
-            uint w = i / PER_WORD, e = i % PER_WORD, d = (w * 8 + LANE) * PER_WORD + e;
+            uint d = dim_of(i / PER_WORD * 8 + LANE, i % PER_WORD);
             if (mine && d < DV) {
-                float x = sum[r * O_SIZE + w * 2 + e] * end.keep;
+                float x = sum[r * O_SIZE + i] * end.keep;
                 if (end.more)
                     x += WORK(end.partial_o + d) * end.add;
                 if (end.direct)

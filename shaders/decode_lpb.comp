@@ -10,15 +10,28 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
+#include "lp_stored.glsl"
 #include "lp_kv.glsl"
 
 const uint R = TILE_B;
 const uint BLOCKS = TILE_A;
-const uint ELEMENT_BYTES = KV_TYPE == RAPT_STORE_F32 ? 4 : 2;
+const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD; /* even, a gather takes two */
 const uint FOLD = 512 * BLOCKS; /* steps' keys whose sums are kept apart */
-const uint LINE = 64;           /* bytes of a cache line */
+const uint LINE = 16;           /* words of a cache line */
 
 const uint CHUNK_Q = D % 32 == 0 ? 32 : 8, CHUNK_O = DV % 32 == 0 ? 32 : 8;
+
+/* The values of words w and w + 1 of each lane's row, without their scale. */
+void load_two(uint64_t row, uint w, out float values[2 * PER_WORD])
+{
+    uvec2 x = Pairs(row + byte_of_word(w)).at[0];
+    [[unroll]] for (uint i = 0; i < 2; i++) {
+        float some[PER_WORD];
+        unpack_word(x[i], some);
+        [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+            values[i * PER_WORD + e] = some[e];
+    }
+}
 
 /* subgroupAdd is a loop over lanes here; hundreds of them take long to compile. */
 float lanes_sum(float x)
@@ -78,32 +91,48 @@ void main()
                 [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                     uint j = first + (b + BLOCKS) * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
                     j = min(j, item.kv_end - 1);
-                    uint64_t k_row = k_start + key_index(kv, j, true) * ELEMENT_BYTES;
-                    uint64_t v_row = v_start + key_index(kv, j, false) * ELEMENT_BYTES;
-                    [[unroll]] for (uint w = 0; w < D * ELEMENT_BYTES; w += LINE)
-                        touched ^= Words(k_row).at[w / 4];
-                    [[unroll]] for (uint w = 0; w < DV * ELEMENT_BYTES; w += LINE)
-                        touched ^= Words(v_row).at[w / 4];
+                    uint64_t k_row = k_start + key_index(kv, j, true) * INDEX_BYTES;
+                    uint64_t v_row = v_start + key_index(kv, j, false) * INDEX_BYTES;
+                    [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
+                        touched ^= Words(k_row).at[w];
+                    [[unroll]] for (uint w = 0; w < WORDS_V; w += LINE)
+                        touched ^= Words(v_row).at[w];
                 }
-                uint64_t k_at[BLOCKS], v_at[BLOCKS];
+                uint64_t k_at[BLOCKS], v_at[BLOCKS], k_scales[BLOCKS], v_scales[BLOCKS];
+                float k_by[BLOCKS], v_by[BLOCKS];
                 [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                     uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                    k_at[b] = key_index(kv, min(j, item.kv_end - 1), true);
-                    v_at[b] = key_index(kv, min(j, item.kv_end - 1), false);
+                    j = min(j, item.kv_end - 1);
+                    k_at[b] = key_index(kv, j, true) * INDEX_BYTES;
+                    v_at[b] = key_index(kv, j, false) * INDEX_BYTES;
+                    k_scales[b] = BLOCK_SCALES ? scale_index(kv, j, true) : 0;
+                    v_scales[b] = BLOCK_SCALES ? scale_index(kv, j, false) : 0;
+                    k_by[b] = row_scale(kv, j, true);
+                    v_by[b] = row_scale(kv, j, false);
                     [[unroll]] for (uint r = 0; r < R; r++)
                         p[r * BLOCKS + b] = 0.0;
                 }
-                [[unroll]] for (uint d = 0; d < D; d += 4)
+                [[unroll]] for (uint w = 0; w < WORDS_K; w += 2)
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                        vec4 k = load_k(k_at[b] + d);
+                        float k[2 * PER_WORD];
+                        load_two(k_start + k_at[b], w, k);
+                        if (BLOCK_SCALES) {
+                            if (w % BLOCK_WORDS == 0)
+                                k_by[b] = block_scale(k_at[b], k_scales[b], w / BLOCK_WORDS, true);
+                            [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
+                                k[e] *= k_by[b];
+                        }
                         [[unroll]] for (uint r = 0; r < R; r++)
-                            [[unroll]] for (uint c = 0; c < 4; c++)
-                                p[r * BLOCKS + b] += q[r * D + d + c] * k[c];
+                            [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
+                                p[r * BLOCKS + b] +=
+                                    q[r * D + dim_of(w + e / PER_WORD, e % PER_WORD)] * k[e];
                     }
                 [[unroll]] for (uint r = 0; r < R; r++) {
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
                         float s = p[r * BLOCKS + b];
+                        if (ROW_SCALES)
+                            s *= k_by[b];
                         if ((FEATURES & SCORE_FEATURES) != 0)
                             s = finish_score(s, item, rows[r], j);
                         bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
@@ -119,17 +148,27 @@ void main()
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         p[r * BLOCKS + b] = weight(p[r * BLOCKS + b], m[r]);
                         l[r] += p[r * BLOCKS + b];
+                        if (ROW_SCALES)
+                            p[r * BLOCKS + b] *= v_by[b];
                     }
                 }
-                [[unroll]] for (uint d = 0; d < DV; d += 4) {
+                [[unroll]] for (uint w = 0; w < WORDS_V; w += 2) {
                     [[unroll]] for (uint r = 0; r < R; r++)
-                        [[unroll]] for (uint c = 0; c < 4; c++)
-                            o[r * DV + d + c] *= keep[r];
+                        [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
+                            o[r * DV + dim_of(w + e / PER_WORD, e % PER_WORD)] *= keep[r];
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                        vec4 v = load_v(v_at[b] + d);
+                        float v[2 * PER_WORD];
+                        load_two(v_start + v_at[b], w, v);
+                        if (BLOCK_SCALES) {
+                            if (w % BLOCK_WORDS == 0)
+                                v_by[b] = block_scale(v_at[b], v_scales[b], w / BLOCK_WORDS, false);
+                            [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
+                                v[e] *= v_by[b];
+                        }
                         [[unroll]] for (uint r = 0; r < R; r++)
-                            [[unroll]] for (uint c = 0; c < 4; c++)
-                                o[r * DV + d + c] += p[r * BLOCKS + b] * v[c];
+                            [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
+                                o[r * DV + dim_of(w + e / PER_WORD, e % PER_WORD)] +=
+                                    p[r * BLOCKS + b] * v[e];
                     }
                 }
                 first += BLOCKS * gl_WorkGroupSize.x;

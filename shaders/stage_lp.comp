@@ -8,7 +8,28 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #include "lp_common.glsl"
+#include "lp_stored.glsl"
 #include "lp_kv.glsl"
+
+/* The dims of a word of four or eight as fours; the second begin at second_quad(word). */
+struct quad_pair {
+    vec4 a, b;
+};
+
+quad_pair quads_of(float x[PER_WORD])
+{
+    uint last = PER_WORD - 1;
+    vec4 a = vec4(x[0], x[min(1, last)], x[min(2, last)], x[min(3, last)]);
+    vec4 b = vec4(x[min(4, last)], x[min(5, last)], x[min(6, last)], x[min(7, last)]);
+    if (KV_TYPE == RAPT_STORE_INT4) /* even dims, then odd ones */
+        return quad_pair(vec4(a.x, b.x, a.y, b.y), vec4(a.z, b.z, a.w, b.w));
+    return quad_pair(a, b);
+}
+
+uint second_quad(uint w)
+{
+    return KV_TYPE == RAPT_STORE_INT4 ? w * 8 + 4 : dim_of(w, 4);
+}
 
 #ifdef LP_WORDS
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Longs { uint64_t at[]; };
@@ -16,18 +37,40 @@ const uint AHEAD = 8; /* keys whose cache lines are asked for at once: other hea
 
 uint touched = 0;
 
-void stage_row(uint64_t from, bool there, uint64_t to, uint dims)
+/* Four dims from d on; `to` is where the key's first four go. */
+void store_quad(uint64_t to, uint d, uint dims, vec4 x)
+{
+    if (d < dims)
+        Quads(to + d / 4 * 128).at[0] = x;
+}
+
+void stage_row(lp_kv kv, uint j, bool there, bool k, uint64_t from, uint64_t to, uint dims)
 {
     uint n_words = dims / PER_WORD;
-    [[unroll]] for (uint w = 0; w < n_words; w += gl_WorkGroupSize.x) {
-        uint x = load_words(from, w, n_words), d = (w + LANE) * PER_WORD;
-        x = there ? x : 0;
+    uint64_t row = key_index(kv, j, k) * INDEX_BYTES;
+    uint64_t scales = BLOCK_SCALES ? scale_index(kv, j, k) : 0;
+    float by = row_scale(kv, j, k);
+    [[unroll]] for (uint first = 0; first < n_words; first += gl_WorkGroupSize.x) {
+        float x[PER_WORD];
+        unpack_word(load_words(from + row, first, n_words), x);
+        if (BLOCK_SCALES)
+            by = words_scale(row, scales, first, n_words, k);
+        [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+            x[e] = !there ? 0.0 : ROW_SCALES || BLOCK_SCALES ? x[e] * by : x[e];
+        uint w = first + LANE, d = dim_of(w, 0);
         uint64_t at = to + (d / 4 * 32 + d % 4) * 4;
         if (PER_WORD == 1) {
             if (d < dims)
-                Floats(at).at[0] = uintBitsToFloat(x);
-        } else if (d < dims)
-            Longs(at).at[0] = packUint2x32(floatBitsToUint(vec2(low_of(x), high_of(x))));
+                Floats(at).at[0] = x[0];
+        } else if (PER_WORD == 2) {
+            if (d < dims)
+                Longs(at).at[0] = packUint2x32(floatBitsToUint(vec2(x[0], x[1 % x.length()])));
+        } else {
+            quad_pair quads = quads_of(x);
+            store_quad(to, d, dims, quads.a);
+            if (PER_WORD == 8)
+                store_quad(to, second_quad(w), dims, quads.b);
+        }
     }
 }
 
@@ -50,21 +93,21 @@ void stage_keys(lp_kv kv, uint kv_begin, uint n_keys, uint row, uint limit)
             if (n % AHEAD == 0)
                 [[unroll]] for (uint i = 0; i < AHEAD; i++) {
                     uint ahead = min(kv_begin + n + AHEAD + i, last);
-                    ask_for(k_start + key_index(kv, ahead, true) * (4 / PER_WORD), D);
-                    ask_for(v_start + key_index(kv, ahead, false) * (4 / PER_WORD), DV);
+                    ask_for(k_start + key_index(kv, ahead, true) * INDEX_BYTES, D);
+                    ask_for(v_start + key_index(kv, ahead, false) * INDEX_BYTES, DV);
                 }
             bool there = kv_begin + n < limit;
             uint j = min(kv_begin + n, last);
             uint block = (row + n) / 8 * 8, within = (row + n) % 8 * 16;
-            stage_row(k_start + key_index(kv, j, true) * (4 / PER_WORD), there,
-                      k_to + uint64_t(block * D) * 4 + within, D);
-            stage_row(v_start + key_index(kv, j, false) * (4 / PER_WORD), there,
-                      v_to + uint64_t(block * DV) * 4 + within, DV);
+            stage_row(kv, j, there, true, k_start, k_to + uint64_t(block * D) * 4 + within, D);
+            stage_row(kv, j, there, false, v_start, v_to + uint64_t(block * DV) * 4 + within, DV);
         } while (++n < n_keys);
     if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
         WORK(0) = 0.0;
 }
 #else
+const uint STEP_WORDS = PER_WORD < 4 ? 4 / PER_WORD : 1; /* whole fours of dims */
+
 void store_staged(uint word, uint row, uint dims, uint d, vec4 x)
 {
     uint w = word + (row / 8) * 8 * dims + d / 4 * 32 + row % 8 * 4;
@@ -74,6 +117,39 @@ void store_staged(uint word, uint row, uint dims, uint d, vec4 x)
     Quads(packUint2x32(uvec2(push.work_lo, push.work_hi)) + uint64_t(w) * 4).at[0] = x;
 #endif
 }
+
+/* Key j of the sequence, or zeros, as staged row `row` of the region that starts at `word`. */
+void stage_key(lp_kv kv, uint j, bool there, bool k, uint word, uint row, uint dims)
+{
+    LP_INDEX at = key_index(kv, j, k) * INDEX_BYTES;
+    LP_INDEX scales = BLOCK_SCALES ? scale_index(kv, j, k) : 0;
+    float by = row_scale(kv, j, k);
+    uint w = 0;
+    do {
+        float x[STEP_WORDS * PER_WORD];
+        [[unroll]] for (uint i = 0; i < STEP_WORDS; i++) {
+            float values[PER_WORD];
+            unpack_word(word_at(at + byte_of_word(w + i), k), values);
+            [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+                x[i * PER_WORD + e] = values[e];
+        }
+        if (BLOCK_SCALES)
+            by = block_scale(at, scales, w / BLOCK_WORDS, k);
+        vec4 a = vec4(x[0], x[1], x[2], x[3]);
+        if (PER_WORD >= 4) {
+            float one[PER_WORD];
+            [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+                one[e] = x[e];
+            quad_pair quads = quads_of(one);
+            a = quads.a;
+            if (PER_WORD == 8)
+                store_staged(word, row, dims, second_quad(w), there ? quads.b * by : vec4(0.0));
+        }
+        store_staged(word, row, dims, dim_of(w, 0), there ? a * by : vec4(0.0));
+        w += STEP_WORDS;
+    } while (w < dims / PER_WORD);
+}
+
 #endif
 
 void main()
@@ -96,20 +172,9 @@ void main()
     if (n < n_keys)
         do {
             bool there = kv_begin + n < limit;
-            LP_INDEX at = key_index(kv, there ? kv_begin + n : 0, true);
-            uint d = 0;
-            do {
-                vec4 x = there ? load_k(at + d) : vec4(0.0);
-                store_staged(k_word, row + n, D, d, x);
-                d += 4;
-            } while (d < D);
-            at = key_index(kv, there ? kv_begin + n : 0, false);
-            d = 0;
-            do {
-                vec4 x = there ? load_v(at + d) : vec4(0.0);
-                store_staged(v_word, row + n, DV, d, x);
-                d += 4;
-            } while (d < DV);
+            uint j = there ? kv_begin + n : 0;
+            stage_key(kv, j, there, true, k_word, row + n, D);
+            stage_key(kv, j, there, false, v_word, row + n, DV);
             n += gl_WorkGroupSize.x;
         } while (n < n_keys);
 #endif

@@ -62,11 +62,14 @@ const uint offset_of_features = 1, offset_of_n_q_heads = 2, offset_of_group = 4,
            offset_of_stages_word = 33, offset_of_partial_o_word = 38,
            offset_of_partial_ml_word = 39, offset_of_stage_k_word = 40,
            offset_of_stage_v_word = 41, offset_of_bias_head_stride = 42,
-           offset_of_bias_row_stride = 43;
+           offset_of_bias_row_stride = 43, offset_of_k_scale_page_stride = 54,
+           offset_of_k_scale_token_stride = 55, offset_of_k_scale_head_stride = 56,
+           offset_of_v_scale_page_stride = 57, offset_of_v_scale_token_stride = 58,
+           offset_of_v_scale_head_stride = 59, offset_of_scale_kind = 60;
 /* and of members of struct rapt_step_seq */
 const uint SEQ_Q_ROW = 0, SEQ_KV_LEN = 2, SEQ_KV_LIMIT = 3, SEQ_Q_POS0 = 4, SEQ_KV_POS0 = 5,
            SEQ_PAGE_FIRST = 6, SEQ_N_PAGES = 7, SEQ_Q_BASE = 8, SEQ_K_BASE = 10, SEQ_V_BASE = 12,
-           SEQ_OUT_BASE = 14, SEQ_BIAS_BASE = 16;
+           SEQ_OUT_BASE = 14, SEQ_BIAS_BASE = 16, SEQ_K_SCALE_BASE = 20, SEQ_V_SCALE_BASE = 22;
 
 LP_INDEX index_at(uint word)
 {

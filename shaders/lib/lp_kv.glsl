@@ -1,64 +1,72 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* K and V as they are stored: where a key's row lies (packed or paged), four dims of it as f32.
- * KV_TYPE is a RAPT_STORE_* of the row. */
+/* K and V where they are stored: where a key's row lies (packed or paged), its words and its scales.
+ * After lp_stored.glsl, which says what is in a word. */
+
+/* Strides count elements, of quantized kinds bytes. */
+const uint INDEX_BYTES = KV_TYPE == RAPT_STORE_F32   ? 4
+                         : KV_TYPE <= RAPT_STORE_BF16 ? 2
+                                                      : 1;
 
 #ifdef LP_SSBO
-#if KV_TYPE == RAPT_STORE_F32
-#define KV_ELEMENT float
-#else
-#define KV_ELEMENT uint16_t
-#endif
-layout(set = 0, binding = RAPT_BIND_K, std430) readonly buffer K { KV_ELEMENT k_at[]; };
-layout(set = 0, binding = RAPT_BIND_V, std430) readonly buffer V { KV_ELEMENT v_at[]; };
-#if KV_TYPE == RAPT_STORE_F32
-#define KV_VALUE(x) (x)
-#else
-#define KV_VALUE(x) half_to_float(uint(x), KV_TYPE)
-#endif
-vec4 load_k(uint i)
+layout(set = 0, binding = RAPT_BIND_K, std430) readonly buffer K { uint k_stored[]; };
+layout(set = 0, binding = RAPT_BIND_V, std430) readonly buffer V { uint v_stored[]; };
+/* The word that begins at a byte, which need not be a word of the buffer. */
+uint word_at(uint byte, bool k)
 {
-    i += push.k_base;
-    return vec4(KV_VALUE(k_at[i]), KV_VALUE(k_at[i + 1]), KV_VALUE(k_at[i + 2]),
-                KV_VALUE(k_at[i + 3]));
-}
-vec4 load_v(uint i)
-{
-    i += push.v_base;
-    return vec4(KV_VALUE(v_at[i]), KV_VALUE(v_at[i + 1]), KV_VALUE(v_at[i + 2]),
-                KV_VALUE(v_at[i + 3]));
+    byte += (k ? push.k_base : push.v_base) * INDEX_BYTES;
+    uint w = byte >> 2, shift = (byte & 3) * 8;
+    uint low = k ? k_stored[w] : v_stored[w];
+    if (INDEX_BYTES != 1 || shift == 0)
+        return low;
+    return low >> shift | (k ? k_stored[w + 1] : v_stored[w + 1]) << (32 - shift);
 }
 #else
 /* A row may start at any element; this driver's loads do not mind. */
-vec4 load_four(uint64_t base, uint64_t i)
+uint word_at(uint64_t byte, bool k)
 {
-#if KV_TYPE == RAPT_STORE_F32
-    Pairs x = Pairs(base + i * 4);
-    return vec4(uintBitsToFloat(x.at[0]), uintBitsToFloat(x.at[1]));
-#else
-    uint64_t address = base + i * 2;
-    uvec2 x = Pairs(address).at[0];
-#if KV_TYPE == RAPT_STORE_F16
-    return vec4(unpackHalf2x16(x.x), unpackHalf2x16(x.y));
-#else
-    return vec4(uintBitsToFloat(x.x << 16), uintBitsToFloat(x.x & 0xffff0000u),
-                uintBitsToFloat(x.y << 16), uintBitsToFloat(x.y & 0xffff0000u));
+    uint64_t start = k ? packUint2x32(uvec2(push.k_lo, push.k_hi))
+                       : packUint2x32(uvec2(push.v_lo, push.v_hi));
+    return Words(start + byte).at[0];
+}
 #endif
+
+#if ROW_SCALES || KV_TYPE == RAPT_STORE_INT4
+#ifdef LP_SSBO
+layout(set = 0, binding = RAPT_BIND_K_SCALE, std430) readonly buffer KS32 { float k_scale_floats[]; };
+layout(set = 0, binding = RAPT_BIND_K_SCALE, std430) readonly buffer KS16
+{
+    uint16_t k_scale_halves[];
+};
+layout(set = 0, binding = RAPT_BIND_V_SCALE, std430) readonly buffer VS32 { float v_scale_floats[]; };
+layout(set = 0, binding = RAPT_BIND_V_SCALE, std430) readonly buffer VS16
+{
+    uint16_t v_scale_halves[];
+};
+float scale_at(uint i, bool k)
+{
+    i += k ? push.k_scale_lo : push.v_scale_lo;
+    if (KV_TYPE != RAPT_STORE_INT4 && (HEADER(scale_kind) & 0xffu) == RAPT_STORE_F32)
+        return k ? k_scale_floats[i] : v_scale_floats[i];
+    return unpackHalf2x16(uint(k ? k_scale_halves[i] : v_scale_halves[i])).x;
+}
+#else
+float scale_at(uint64_t i, bool k)
+{
+    uint64_t start = k ? packUint2x32(uvec2(push.k_scale_lo, push.k_scale_hi))
+                       : packUint2x32(uvec2(push.v_scale_lo, push.v_scale_hi));
+    if (KV_TYPE != RAPT_STORE_INT4 && (HEADER(scale_kind) & 0xffu) == RAPT_STORE_F32)
+        return Floats(start + i * 4).at[0];
+    return unpackHalf2x16(uint(Halves(start + i * 2).at[0])).x;
+}
 #endif
-}
-vec4 load_k(uint64_t i)
-{
-    return load_four(packUint2x32(uvec2(push.k_lo, push.k_hi)), i);
-}
-vec4 load_v(uint64_t i)
-{
-    return load_four(packUint2x32(uvec2(push.v_lo, push.v_hi)), i);
-}
 #endif
 
 struct lp_kv {
     LP_INDEX k_base, v_base; /* of the head in token 0, or in a page's token 0 */
     LP_INDEX k_page, v_page;
+    LP_INDEX k_scale_base, v_scale_base;
     uint k_token, v_token, page_shift, page_mask, table, last_page, last_entry;
+    uint k_scale_page, v_scale_page, k_scale_token, v_scale_token;
 };
 
 lp_kv load_kv(uint seq_word, uint kv_head)
@@ -69,8 +77,24 @@ lp_kv load_kv(uint seq_word, uint kv_head)
     kv.k_base = LP_INDEX(kv_head) * HEADER(k_head_stride);
     kv.v_base = LP_INDEX(kv_head) * HEADER(v_head_stride);
     kv.k_page = kv.v_page = 0;
+    kv.k_scale_base = kv.v_scale_base = 0;
+    kv.k_scale_page = kv.v_scale_page = kv.k_scale_token = kv.v_scale_token = 0;
     kv.page_shift = kv.page_mask = kv.table = kv.last_page = kv.last_entry = 0;
-    if ((FEATURES & HEADER(features) & RAPT_FEAT_PAGED) != 0) {
+    bool paged = (FEATURES & HEADER(features) & RAPT_FEAT_PAGED) != 0;
+#if ROW_SCALES || KV_TYPE == RAPT_STORE_INT4
+    kv.k_scale_base = LP_INDEX(kv_head) * HEADER(k_scale_head_stride);
+    kv.v_scale_base = LP_INDEX(kv_head) * HEADER(v_scale_head_stride);
+    kv.k_scale_token = HEADER(k_scale_token_stride);
+    kv.v_scale_token = HEADER(v_scale_token_stride);
+    if (paged) {
+        kv.k_scale_page = HEADER(k_scale_page_stride);
+        kv.v_scale_page = HEADER(v_scale_page_stride);
+    } else {
+        kv.k_scale_base += index_at(seq_word + SEQ_K_SCALE_BASE);
+        kv.v_scale_base += index_at(seq_word + SEQ_V_SCALE_BASE);
+    }
+#endif
+    if (paged) {
         kv.k_page = index_at(offset_of_k_page_stride_lo);
         kv.v_page = index_at(offset_of_v_page_stride_lo);
         kv.page_shift = HEADER(page_shift);
@@ -85,53 +109,88 @@ lp_kv load_kv(uint seq_word, uint kv_head)
     return kv;
 }
 
-/* Element of dim 0 of key j, which the caller has clamped to existing keys. Table entries are clamped
+/* The page of key j and its token there; packed tensors are one page, number 0. */
+uvec2 find_page(lp_kv kv, uint j)
+{
+    if ((FEATURES & RAPT_FEAT_PAGED) != 0 && kv.page_mask + kv.table != 0)
+        return uvec2(min(STEP(kv.table + min(j >> kv.page_shift, kv.last_entry)), kv.last_page),
+                     j & kv.page_mask);
+    return uvec2(0, j);
+}
+
+/* Index of dim 0 of key j, which the caller has clamped to existing keys. Table entries are clamped
  * to the table, page ids to the pool. */
 LP_INDEX key_index(lp_kv kv, uint j, bool k)
 {
-    LP_INDEX i = k ? kv.k_base : kv.v_base;
-    if ((FEATURES & RAPT_FEAT_PAGED) != 0 && kv.page_mask + kv.table != 0) {
-        uint page = min(STEP(kv.table + min(j >> kv.page_shift, kv.last_entry)), kv.last_page);
-        i += LP_INDEX(page) * (k ? kv.k_page : kv.v_page);
-        j &= kv.page_mask;
-    }
-    return i + LP_INDEX(j) * (k ? kv.k_token : kv.v_token);
+    uvec2 at = find_page(kv, j);
+    return (k ? kv.k_base : kv.v_base) + LP_INDEX(at.x) * (k ? kv.k_page : kv.v_page) +
+           LP_INDEX(at.y) * (k ? kv.k_token : kv.v_token);
+}
+
+/* Of the first scale of key j's row. */
+LP_INDEX scale_index(lp_kv kv, uint j, bool k)
+{
+    uvec2 at = find_page(kv, j);
+    return (k ? kv.k_scale_base : kv.v_scale_base) +
+           LP_INDEX(at.x) * (k ? kv.k_scale_page : kv.v_scale_page) +
+           LP_INDEX(at.y) * (k ? kv.k_scale_token : kv.v_scale_token);
+}
+
+/* What a key's values are multiplied by: the whole row ... */
+float row_scale(lp_kv kv, uint j, bool k)
+{
+#if ROW_SCALES
+    return scale_at(scale_index(kv, j, k), k) * STORED_UNIT;
+#else
+    return 1.0;
+#endif
+}
+
+/* ... or the 32 dims from 32 * block on, of the row at byte `row` whose scales begin at `scales`. */
+float block_scale(LP_INDEX row, LP_INDEX scales, uint block, bool k)
+{
+#if KV_TYPE == RAPT_STORE_INT4
+    return scale_at(scales + block, k);
+#elif KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0
+    return unpackHalf2x16(word_at(row + byte_of_word(block * BLOCK_WORDS) - 2, k) & 0xffffu).x;
+#else
+    return 1.0;
+#endif
 }
 
 #ifdef LP_WORDS
 /* ---- rows as 32-bit words, lanes = words: loads at uniform addresses, each kept by one lane
  * through a constant comparison, are merged into one vector load */
-const uint PER_WORD = KV_TYPE == RAPT_STORE_F32 ? 1 : 2; /* elements */
-const uint LINE = 16;                                    /* words of a cache line */
+const uint LINE = 16; /* words of a cache line */
 
 #define LANE gl_SubgroupInvocationID
 
 /* Words [first, first + lanes) of a row of n, lane i keeping word first + i. */
 uint load_words(uint64_t row, uint first, uint n)
 {
-    Words words = Words(row);
-    uint x = words.at[first];
+    uint x = Words(row + byte_of_word(first)).at[0];
     [[unroll]] for (uint i = 1; i < gl_WorkGroupSize.x; i++) {
         if (first + i < n) {
-            uint word = words.at[first + i]; /* loaded by every lane: in a branch it is no
-                                                uniform load any more */
+            uint word = Words(row + byte_of_word(first + i)).at[0]; /* loaded by every lane: in a
+                                                branch it is no uniform load any more */
             x = LANE == i ? word : x;
         }
     }
     return x;
 }
 
-float low_of(uint x)
+/* What the words are multiplied by that load_words(row, first, n) gives a lane, in kinds with a scale
+ * for every 32 dims. `row` and `scales` are indices, as block_scale takes them. */
+float words_scale(uint64_t row, uint64_t scales, uint first, uint n, bool k)
 {
-    return KV_TYPE == RAPT_STORE_F32   ? uintBitsToFloat(x)
-           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).x
-                                       : uintBitsToFloat(x << 16);
-}
-
-float high_of(uint x)
-{
-    return KV_TYPE == RAPT_STORE_F32   ? 0.0
-           : KV_TYPE == RAPT_STORE_F16 ? unpackHalf2x16(x).y
-                                       : uintBitsToFloat(x & 0xffff0000u);
+    uint block = first / BLOCK_WORDS;
+    float x = block_scale(row, scales, block, k);
+    [[unroll]] for (uint i = BLOCK_WORDS; i < gl_WorkGroupSize.x; i += BLOCK_WORDS) {
+        if (BLOCK_SCALES && first + i < n) {
+            float y = block_scale(row, scales, block + i / BLOCK_WORDS, k);
+            x = LANE < i ? x : y;
+        }
+    }
+    return x;
 }
 #endif
