@@ -133,8 +133,10 @@ static int check(struct attend *attend, struct outcome *outcome)
     rapt_reference_params params = reference_params();
     rapt_error *error = &outcome->error;
     error->struct_size = sizeof *error;
-    rapt_status status = rapt_reference_check(&attend->problem, &params, &outcome->result,
-                                              RAPT_BOUND_PORTABLE, error);
+    rapt_bound_kind kind =
+        outcome->info.plan.integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE;
+    rapt_status status =
+        rapt_reference_check(&attend->problem, &params, &outcome->result, kind, error);
     if (status)
         return cli_fail_status(status, "--check");
     if (given(attend, ATTEND_CHECK_LIMIT)) {
@@ -234,8 +236,8 @@ static void print_lines(const struct attend *attend, const struct outcome *outco
            problem->n_seqs == 1 ? "" : "s", (unsigned long long)outcome->total_q,
            problem->n_q_heads, problem->n_kv_heads, problem->head_dim, outcome->device);
     if (attend->path != ATTEND_REFERENCE) {
-        const char *const names[] = {plan->stage_kernel, plan->prefill_kernel, plan->decode_kernel,
-                                     plan->merge_kernel};
+        const char *const names[] = {plan->append_kernel, plan->stage_kernel, plan->prefill_kernel,
+                                     plan->decode_kernel, plan->merge_kernel};
         printf("kernels:");
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
             if (names[i])
@@ -304,6 +306,8 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
         add_text(kernels, "decode", plan->decode_kernel);
         add_text(kernels, "merge", plan->merge_kernel);
         add_text(kernels, "stage", plan->stage_kernel);
+        add_text(kernels, "append", plan->append_kernel);
+        cJSON_AddBoolToObject(json, "integer_dot", plan->integer_dot);
         cJSON_AddNumberToObject(json, "items", outcome->info.step.n_items);
         cJSON_AddNumberToObject(json, "merges", outcome->info.step.n_merges);
         cJSON_AddNumberToObject(json, "pairs", (double)cost->pairs);

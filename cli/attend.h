@@ -8,6 +8,7 @@
 
 #include "array.h"
 #include "options.h"
+#include "rope_options.h"
 
 enum attend_option {
     ATTEND_HEAD_TENSORS,
@@ -30,6 +31,8 @@ enum attend_option {
     ATTEND_OUT_DTYPE,
     ATTEND_K_SCALE,
     ATTEND_V_SCALE,
+    ATTEND_SCALE_DTYPE,
+    ATTEND_SCALE_PER,
     ATTEND_HEAD_PAGING,
     ATTEND_PAGE_SIZE,
     ATTEND_PAGE_ORDER,
@@ -47,8 +50,18 @@ enum attend_option {
     ATTEND_SINKS,
     ATTEND_MAX_LOGIT_CONST,
     ATTEND_UNNORMALISED,
+    ATTEND_HEAD_ROPE,
     ATTEND_ROPE,
     ATTEND_ROPE_THETA,
+    ATTEND_ROPE_DIM,
+    ATTEND_ROPE_OFFSET,
+    ATTEND_ROPE_SCALE,
+    ATTEND_ROPE_FACTOR,
+    ATTEND_ROPE_LLAMA3,
+    ATTEND_ROPE_YARN,
+    ATTEND_ROPE_TABLE,
+    ATTEND_ROPE_POS,
+    ATTEND_ROPE_KV_POS,
     ATTEND_HEAD_MASKS,
     ATTEND_MASK,
     ATTEND_CAUSAL,
@@ -70,6 +83,7 @@ enum attend_option {
     ATTEND_BLOCK_Q,
     ATTEND_BLOCK_KV,
     ATTEND_SLICES,
+    ATTEND_INTEGER_DOT,
     ATTEND_DISABLE,
     ATTEND_HEAD_CHECKING,
     ATTEND_CHECK,
@@ -105,6 +119,7 @@ struct attend {
     struct attend_view q_view;
     int32_t *cu_q, *cu_kv; /* when made rather than read */
     rapt_mask *mask;
+    struct rope_input rope;
     rapt_problem problem; /* points into the above */
     rapt_easy_options easy;
     enum attend_path path;
@@ -114,6 +129,9 @@ struct attend {
 int attend_options_check(struct attend *attend);
 /* Reads the files and makes attend->problem and attend->easy of them. 0 or an exit code. */
 int attend_input(struct attend *attend);
+/* attend_storage.c: what is quantized and rotated. */
+int attend_storage_check(const struct attend *attend);
+int attend_storage_input(struct attend *attend);
 void attend_finish(struct attend *attend);
 
 #endif

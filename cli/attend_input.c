@@ -29,6 +29,10 @@ static const struct {
     {ATTEND_BIAS, ARRAY_IS(ARRAY_F4) | ARRAY_IS(ARRAY_F2)},
     {ATTEND_SINKS, ARRAY_IS(ARRAY_F4)},
     {ATTEND_PREFIX, ARRAY_IS(ARRAY_I4)},
+    {ATTEND_K_SCALE, ARRAY_IS(ARRAY_F4)},
+    {ATTEND_V_SCALE, ARRAY_IS(ARRAY_F4)},
+    {ATTEND_ROPE_POS, ARRAY_IS(ARRAY_I4)},
+    {ATTEND_ROPE_KV_POS, ARRAY_IS(ARRAY_I4)},
 };
 
 static int given(const struct attend *attend, enum attend_option option)
@@ -312,6 +316,13 @@ static int input_tables(struct attend *attend)
     return 0;
 }
 
+/* What a row takes in the pool: strides count elements, of quantized types bytes. */
+static uint64_t row_units(const struct attend *attend, uint32_t dim)
+{
+    rapt_type type = rapt_type_parse(text_of(attend, ATTEND_KV_DTYPE, ""));
+    return type == RAPT_TYPE_DEFAULT || rapt_type_bytes(type) ? dim : rapt_row_bytes(type, dim);
+}
+
 /* A pool is made of packed K/V: how it lies. */
 static int input_paging(struct attend *attend)
 {
@@ -330,10 +341,10 @@ static int input_paging(struct attend *attend)
                             attend->q_view.dim, problem->head_dim_v);
         attend->easy.kv_one_buffer = 1;
     }
-    attend->easy.k_pool =
-        pool_layout(kind, problem->page_size, problem->n_kv_heads, attend->q_view.dim);
-    attend->easy.v_pool =
-        pool_layout(kind, problem->page_size, problem->n_kv_heads, problem->head_dim_v);
+    attend->easy.k_pool = pool_layout(kind, problem->page_size, problem->n_kv_heads,
+                                      row_units(attend, attend->q_view.dim));
+    attend->easy.v_pool = pool_layout(kind, problem->page_size, problem->n_kv_heads,
+                                      row_units(attend, problem->head_dim_v));
     return 0;
 }
 
@@ -454,7 +465,6 @@ static int input_rest(struct attend *attend)
     problem->max_logit_const = (float)values[ATTEND_MAX_LOGIT_CONST].number;
     problem->unnormalised = values[ATTEND_UNNORMALISED].given;
     problem->q_type = rapt_type_parse(text_of(attend, ATTEND_Q_DTYPE, ""));
-    problem->kv_type = rapt_type_parse(text_of(attend, ATTEND_KV_DTYPE, ""));
     problem->out_type = rapt_type_parse(text_of(attend, ATTEND_OUT_DTYPE, ""));
     attend->easy.n_splits = (uint32_t)values[ATTEND_SPLITS].count;
     attend->easy.fixed_split = (uint32_t)values[ATTEND_FIXED_SPLIT].count;
@@ -463,7 +473,7 @@ static int input_rest(struct attend *attend)
     attend->easy.n_slices = (uint32_t)values[ATTEND_SLICES].count;
     if (attend->path != ATTEND_REFERENCE)
         attend->easy.path = (rapt_path)attend->path;
-    return 0;
+    return attend_storage_input(attend);
 }
 
 int attend_input(struct attend *attend)
@@ -514,4 +524,5 @@ void attend_finish(struct attend *attend)
     free(attend->cu_q);
     free(attend->cu_kv);
     rapt_mask_destroy(&attend->mask);
+    rope_finish(&attend->rope);
 }

@@ -26,10 +26,12 @@ const struct option_spec attend_options[ATTEND_N_OPTIONS] = {
 
     [ATTEND_HEAD_STORAGE] = {"Storage (default: the files' own types; out f32). Values are converted on the way in", OPTION_HEADING},
     [ATTEND_Q_DTYPE] = {"--q-dtype", OPTION_TEXT, "TYPE", "f32, f16 or bf16"},
-    [ATTEND_KV_DTYPE] = {"--kv-dtype", OPTION_TEXT, "TYPE", "f32, f16 or bf16; int8, fp8_e4m3, int4, q8_0, q4_0 are not in this build yet"},
+    [ATTEND_KV_DTYPE] = {"--kv-dtype", OPTION_TEXT, "TYPE", "f32, f16, bf16, or quantized: int8, fp8_e4m3, int4, q8_0, q4_0"},
     [ATTEND_OUT_DTYPE] = {"--out-dtype", OPTION_TEXT, "TYPE", "f32, f16 or bf16: what the device stores; the file written is f4"},
-    [ATTEND_K_SCALE] = {"--k-scale", OPTION_LATER, "FILE", NULL},
-    [ATTEND_V_SCALE] = {"--v-scale", OPTION_LATER, "FILE", NULL},
+    [ATTEND_K_SCALE] = {"--k-scale", OPTION_TEXT, "FILE", "int8, fp8_e4m3: static scales of K, f4 [K/V heads] or [1] (default: absmax/127, absmax/448 of each row)"},
+    [ATTEND_V_SCALE] = {"--v-scale", OPTION_TEXT, "FILE", "those of V"},
+    [ATTEND_SCALE_DTYPE] = {"--scale-dtype", OPTION_TEXT, "f32|f16", "int8, fp8_e4m3: how scales are stored (default f32)"},
+    [ATTEND_SCALE_PER] = {"--scale-per", OPTION_TEXT, "head|token", "int8: a scale per token and head (default), or one per token"},
 
     [ATTEND_HEAD_PAGING] = {"Paging", OPTION_HEADING},
     [ATTEND_PAGE_SIZE] = {"--page-size", OPTION_COUNT, "P", "puts K/V into a pool of pages of P tokens first: a power of two from 1 to 256", 1, 256},
@@ -49,8 +51,11 @@ const struct option_spec attend_options[ATTEND_N_OPTIONS] = {
     [ATTEND_SINKS] = {"--sinks", OPTION_TEXT, "FILE", "a logit per head that joins the softmax and has no value, f4 [H]"},
     [ATTEND_MAX_LOGIT_CONST] = {"--max-logit-const", OPTION_NUMBER, "X", "a fixed number instead of the running maximum"},
     [ATTEND_UNNORMALISED] = {"--unnormalised", OPTION_FLAG, NULL, "the output is not divided by the sum of weights"},
-    [ATTEND_ROPE] = {"--rope", OPTION_LATER, "neox|gptj", NULL},
-    [ATTEND_ROPE_THETA] = {"--rope-theta", OPTION_LATER, "X", NULL},
+
+    [ATTEND_HEAD_ROPE] = {"Rotary embedding", OPTION_HEADING},
+    ROPE_OPTION_SPECS(ATTEND_ROPE),
+    [ATTEND_ROPE_POS] = {"--rope-pos", OPTION_TEXT, "FILE", "where each query is rotated, i4 [total] (default: its position)"},
+    [ATTEND_ROPE_KV_POS] = {"--rope-kv-pos", OPTION_TEXT, "FILE", "where each key is rotated, i4 [total] (default: its position)"},
 
     [ATTEND_HEAD_MASKS] = {"Masks", OPTION_HEADING},
     [ATTEND_MASK] = {"--mask", OPTION_TEXT, "EXPR", "full, causal, window(L,R), chunked(C), prefix, sink_tokens(N), joined by &"},
@@ -74,6 +79,7 @@ const struct option_spec attend_options[ATTEND_N_OPTIONS] = {
     [ATTEND_BLOCK_Q] = {"--block-q", OPTION_COUNT, "N", "query rows per tile", 1, 65535},
     [ATTEND_BLOCK_KV] = {"--block-kv", OPTION_COUNT, "N", "keys per tile", 1, 65535},
     [ATTEND_SLICES] = {"--slices", OPTION_COUNT, "N", "record and submit the work in N parts", 1, 65535},
+    [ATTEND_INTEGER_DOT] = {"--integer-dot", OPTION_TEXT, "CHOICE", "int8 and q8_0 keys times Q in 8-bit integers: auto (default), never or always; the error bound is then 1e-2"},
     [ATTEND_DISABLE] = {"--disable", OPTION_TEXT, "NAMES", "device features not to use: f16,subgroup,.. as `rapt info` names them"},
 
     [ATTEND_HEAD_CHECKING] = {"Checking", OPTION_HEADING},
@@ -120,9 +126,10 @@ static int check_types(const struct attend *attend)
         if (rapt_type_bytes(type) > 0)
             continue;
         if (options[i] == ATTEND_KV_DTYPE && type != RAPT_TYPE_DEFAULT)
-            return cli_fail(CLI_USAGE, "--kv-dtype %s is not in this build yet", text);
-        return cli_fail(CLI_USAGE, "%s: '%s' is none of f32, f16, bf16",
-                        attend_options[options[i]].name, text);
+            continue;
+        return cli_fail(CLI_USAGE, "%s: '%s' is none of f32, f16, bf16%s",
+                        attend_options[options[i]].name, text,
+                        options[i] == ATTEND_KV_DTYPE ? ", int8, fp8_e4m3, int4, q8_0, q4_0" : "");
     }
     return 0;
 }
@@ -215,6 +222,7 @@ int attend_options_check(struct attend *attend)
     code = code ? code : check_types(attend);
     code = code ? code : check_paging(attend);
     code = code ? code : check_numbers(attend);
+    code = code ? code : attend_storage_check(attend);
     code = code ? code : excludes(attend, ATTEND_Q_POS, ATTEND_Q_POS0);
     if (code)
         return code;

@@ -69,9 +69,12 @@ static rapt_status create(rapt_easy_job *job, const rapt_problem *problem, const
         status = job->options.three_pass ? rapt_three_pass_create(job) : make_plan(job);
     if (status == RAPT_OK)
         status = rapt_job_upload(job, &pages, want);
+    if (status == RAPT_OK && job->appends)
+        status = rapt_job_append(job, &pages);
     if (status == RAPT_OK)
         status = prepare(job, &pages);
     rapt_job_pages_finish(job, &pages);
+    job->plan_params.rope = NULL; /* the caller's */
     return status;
 }
 
@@ -123,6 +126,20 @@ void rapt_easy_job_destroy(rapt_easy_job **handle)
     rapt_free(job->easy->allocator, job);
 }
 
+void rapt_job_kv_ranges(const rapt_easy_job *job, rapt_buffer *out_k, rapt_buffer *out_v,
+                        rapt_buffer *out_k_scale, rapt_buffer *out_v_scale)
+{
+    rapt_easy_buffer *const *buffers = job->buffers;
+    *out_k = rapt_easy_buffer_range(buffers[JOB_K]);
+    *out_v = rapt_easy_buffer_range(buffers[buffers[JOB_V] ? JOB_V : JOB_K]);
+    if (!buffers[JOB_V]) {
+        out_v->offset += job->v_offset;
+        out_v->size -= job->v_offset;
+    }
+    *out_k_scale = rapt_easy_buffer_range(buffers[JOB_K_SCALE]);
+    *out_v_scale = rapt_easy_buffer_range(buffers[JOB_V_SCALE]);
+}
+
 static void record_params(const rapt_easy_job *job, rapt_record_params *out_params)
 {
     rapt_easy_buffer *const *buffers = job->buffers;
@@ -130,8 +147,6 @@ static void record_params(const rapt_easy_job *job, rapt_record_params *out_para
         .struct_size = sizeof params,
         .step = &job->step,
         .q = rapt_easy_buffer_range(buffers[JOB_Q]),
-        .k = rapt_easy_buffer_range(buffers[JOB_K]),
-        .v = rapt_easy_buffer_range(buffers[buffers[JOB_V] ? JOB_V : JOB_K]),
         .out = rapt_easy_buffer_range(buffers[JOB_OUT]),
         .lse = rapt_easy_buffer_range(buffers[JOB_LSE]),
         .max_logit = rapt_easy_buffer_range(buffers[JOB_MAX_LOGIT]),
@@ -139,11 +154,9 @@ static void record_params(const rapt_easy_job *job, rapt_record_params *out_para
         .slopes = rapt_easy_buffer_range(buffers[JOB_SLOPES]),
         .sinks = rapt_easy_buffer_range(buffers[JOB_SINKS]),
         .bias = rapt_easy_buffer_range(buffers[JOB_BIAS]),
+        .rope_table = rapt_easy_buffer_range(buffers[JOB_ROPE]),
     };
-    if (!buffers[JOB_V]) {
-        params.v.offset += job->v_offset;
-        params.v.size -= job->v_offset;
-    }
+    rapt_job_kv_ranges(job, &params.k, &params.v, &params.k_scale, &params.v_scale);
     *out_params = params;
 }
 

@@ -18,6 +18,9 @@ enum job_buffer {
     JOB_SLOPES,
     JOB_SINKS,
     JOB_BIAS,
+    JOB_K_SCALE,
+    JOB_V_SCALE,
+    JOB_ROPE,
     JOB_TABLES,
     JOB_WORKSPACE,
     JOB_N_BUFFERS
@@ -44,6 +47,9 @@ struct rapt_easy_job {
     uint64_t v_offset;                        /* bytes, in K's buffer */
     uint64_t v_span;                          /* bytes from there on */
     uint32_t total_q;
+    int kv_one_buffer;     /* V lies in K's buffer */
+    int appends;           /* K and V are written by kv_append */
+    uint32_t append_chunk; /* tokens of one step of that */
     int done; /* run has been called */
     double create_seconds, plan_seconds, prepare_seconds, record_seconds;
 };
@@ -57,6 +63,9 @@ rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
 /* n elements of an array from `source` on, as `type`, to element `target` of data. */
 void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
                  uint64_t source, uint64_t n);
+/* Buffers of K and V and of their scales, as record takes them. */
+void rapt_job_kv_ranges(const rapt_easy_job *job, rapt_buffer *out_k, rapt_buffer *out_v,
+                        rapt_buffer *out_k_scale, rapt_buffer *out_v_scale);
 /* What prepare is told; bias_offsets is u64[n_seqs] of scratch. */
 void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
                      uint64_t *bias_offsets, rapt_step_params *out_params);
@@ -64,8 +73,18 @@ void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *page
 /* pages.c */
 rapt_status rapt_job_pages_make(rapt_easy_job *job, struct job_pages *pages);
 void rapt_job_pages_finish(rapt_easy_job *job, struct job_pages *pages);
-/* Puts packed K/V into pools of job->plan_params' layouts; places no token uses hold NaN. */
-rapt_status rapt_job_pages_upload(rapt_easy_job *job, const struct job_pages *pages);
+
+/* kv.c */
+/* What a row of dim elements takes in the units layouts count in. */
+uint64_t rapt_job_row_units(rapt_type type, uint32_t dim);
+/* Makes the buffers of K and V in job->plan_params' layouts, with their scales, and fills them unless
+ * the device will; places no token uses hold NaN. */
+rapt_status rapt_job_kv_upload(rapt_easy_job *job, const struct job_pages *pages);
+
+/* append.c */
+uint32_t rapt_job_append_chunk(const rapt_easy_job *job, uint32_t longest);
+/* Runs kv_append over all of K and V; the plan must be bound. */
+rapt_status rapt_job_append(rapt_easy_job *job, const struct job_pages *pages);
 
 /* three_pass.c */
 rapt_status rapt_three_pass_create(rapt_easy_job *job);

@@ -46,11 +46,52 @@ static void fill_types(rapt_problem *problem)
         problem->out_type = RAPT_TYPE_F32;
     if (problem->head_dim_v == 0)
         problem->head_dim_v = problem->head_dim;
+    if (problem->scale_type == RAPT_TYPE_DEFAULT)
+        problem->scale_type = RAPT_TYPE_F32;
 }
 
 static int in_pages(const rapt_problem *problem)
 {
     return problem->page_size > 0;
+}
+
+static int is_quantized(const rapt_problem *problem)
+{
+    return rapt_type_bytes(problem->kv_type) == 0;
+}
+
+/* K or V on the device. */
+static rapt_layout kv_layout(const rapt_easy_job *job, int v)
+{
+    const rapt_problem *problem = &job->problem;
+    int ready = problem->page_indptr != NULL, own = in_pages(problem) && !ready;
+    uint32_t dim = v ? problem->head_dim_v : problem->head_dim;
+    if (!own && !is_quantized(problem) && !job->appends)
+        return v ? problem->v.layout : problem->k.layout;
+    rapt_layout layout = {0};
+    if (own)
+        layout = v ? job->options.v_pool : job->options.k_pool;
+    fill_layout(&layout, problem->n_kv_heads, (uint32_t)rapt_job_row_units(problem->kv_type, dim),
+                problem->page_size);
+    return layout;
+}
+
+static rapt_layout scale_layout(const rapt_problem *problem, uint32_t dim)
+{
+    uint32_t per_head = problem->kv_type == RAPT_TYPE_INT4 ? dim / 32 : 1;
+    rapt_layout layout = {0};
+    if (problem->scale_kind == RAPT_SCALE_STATIC ||
+        (problem->kv_type != RAPT_TYPE_INT8 && problem->kv_type != RAPT_TYPE_FP8_E4M3 &&
+         problem->kv_type != RAPT_TYPE_INT4))
+        return layout;
+    if (problem->scale_kind == RAPT_SCALE_TOKEN) {
+        layout.token_stride = 1;
+    } else {
+        layout.head_stride = per_head;
+        layout.token_stride = (uint64_t)problem->n_kv_heads * per_head;
+    }
+    layout.outer_stride = problem->page_size * layout.token_stride;
+    return layout;
 }
 
 static void fill_layouts(rapt_easy_job *job)
@@ -64,14 +105,16 @@ static void fill_layouts(rapt_easy_job *job)
     fill_layout(&problem->v.layout, problem->n_kv_heads, problem->head_dim_v,
                 ready ? problem->page_size : 0);
     plan->q = problem->q.layout;
-    plan->k = problem->k.layout;
-    plan->v = problem->v.layout;
-    if (in_pages(problem) && !ready) {
-        plan->k = job->options.k_pool;
-        plan->v = job->options.v_pool;
-        fill_layout(&plan->k, problem->n_kv_heads, problem->head_dim, problem->page_size);
-        fill_layout(&plan->v, problem->n_kv_heads, problem->head_dim_v, problem->page_size);
-    }
+    plan->k = kv_layout(job, 0);
+    plan->v = kv_layout(job, 1);
+    plan->k_scale = scale_layout(problem, problem->head_dim);
+    plan->v_scale = scale_layout(problem, problem->head_dim_v);
+    job->kv_one_buffer = job->options.kv_one_buffer && in_pages(problem) && !ready;
+}
+
+static int rotates(const rapt_problem *problem)
+{
+    return problem->rope && problem->rope->pairing != RAPT_ROPE_NONE;
 }
 
 static uint32_t plan_flags(const rapt_easy_job *job, const rapt_result *want)
@@ -87,6 +130,8 @@ static uint32_t plan_flags(const rapt_easy_job *job, const rapt_result *want)
     flags |= problem->unnormalised ? RAPT_PLAN_UNNORMALISED : 0;
     flags |= problem->use_max_logit_const ? RAPT_PLAN_CONST_MAX : 0;
     flags |= in_pages(problem) ? RAPT_PLAN_PAGED : 0;
+    flags |= rotates(problem) ? RAPT_PLAN_ROPE_Q : 0;
+    flags |= job->appends ? RAPT_PLAN_APPEND : 0;
     return flags;
 }
 
@@ -109,6 +154,11 @@ static void fill_capacity(rapt_easy_job *job)
     }
     plan->max_batch = problem->n_seqs;
     plan->max_total_q = job->total_q ? job->total_q : 1;
+    if (job->appends) {
+        job->append_chunk = rapt_job_append_chunk(job, (uint32_t)longest);
+        if (job->append_chunk > plan->max_total_q)
+            plan->max_total_q = job->append_chunk;
+    }
     plan->max_pages = (uint32_t)n_pages;
     plan->max_kv_len = (uint32_t)longest;
     plan->n_steps_in_flight = 1;
@@ -125,13 +175,10 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         return status;
     rapt_problem *own = &job->problem;
     const rapt_easy_options *options = &job->options;
-    if (own->rope && own->rope->pairing != RAPT_ROPE_NONE)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "rope is not in this build yet");
-    if (own->kv_type != RAPT_TYPE_DEFAULT && rapt_type_bytes(own->kv_type) == 0)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "kv_type %s is not in this build yet",
-                         rapt_type_name(own->kv_type));
     fill_types(own);
     job->total_q = (uint32_t)own->cu_q[own->n_seqs];
+    /* Keys that are rotated are appended, so that the kernel that does it in earnest does it here. */
+    job->appends = !own->page_indptr && rotates(own);
     job->plan_params = (rapt_plan_params){
         .struct_size = sizeof job->plan_params,
         .n_q_heads = own->n_q_heads,
@@ -154,6 +201,13 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         .fixed_split = options->fixed_split,
         .max_keys_per_item = options->max_keys_per_item,
         .shared_memory_limit = options->shared_memory_limit,
+        .scale_type = own->scale_type,
+        .scale_kind = own->scale_kind,
+        .shared_scale = own->scale_kind == RAPT_SCALE_STATIC && own->n_k_scale == 1 &&
+                        own->n_v_scale == 1,
+        .integer_dot = own->integer_dot,
+        .rope = rotates(own) ? own->rope : NULL,
+        .new_type = own->k.type == own->v.type ? own->k.type : RAPT_TYPE_F32,
     };
     fill_layouts(job);
     fill_capacity(job);
@@ -177,6 +231,7 @@ void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *page
         .max_logit_const = problem->use_max_logit_const ? problem->max_logit_const : 0,
         .bias_head_stride = (uint32_t)bias->head_stride,
         .bias_row_stride = (uint32_t)bias->token_stride,
+        .rope_pos = problem->rope_pos,
     };
     if (problem->page_indptr) {
         params.page_indptr = problem->page_indptr;
@@ -231,6 +286,18 @@ static rapt_status upload_heads(rapt_easy_job *job, enum job_buffer which, const
     return values ? upload_array(job, which, name, &array, RAPT_TYPE_F32) : RAPT_OK;
 }
 
+static rapt_status upload_table(rapt_easy_job *job)
+{
+    const rapt_rope *rope = job->plan_params.rope;
+    if (!rope || !rope->table)
+        return RAPT_OK;
+    uint32_t dim = rope->rotary_dim ? rope->rotary_dim : job->problem.head_dim;
+    rapt_array array = {.data = rope->table,
+                        .n_elements = (size_t)rope->n_table_positions * dim,
+                        .type = RAPT_TYPE_F32};
+    return upload_array(job, JOB_ROPE, "rope table", &array, RAPT_TYPE_F32);
+}
+
 static rapt_status make_results(rapt_easy_job *job, const rapt_result *want)
 {
     const rapt_problem *problem = &job->problem;
@@ -255,8 +322,8 @@ rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
 {
     const rapt_problem *problem = &job->problem;
     rapt_status status = upload_array(job, JOB_Q, "Q", &problem->q, problem->q_type);
-    if (status == RAPT_OK && pages->indptr) {
-        status = rapt_job_pages_upload(job, pages);
+    if (status == RAPT_OK && (pages->indptr || is_quantized(problem) || job->appends)) {
+        status = rapt_job_kv_upload(job, pages);
     } else if (status == RAPT_OK) {
         status = upload_array(job, JOB_K, "K", &problem->k, problem->kv_type);
         if (status == RAPT_OK)
@@ -268,6 +335,8 @@ rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
         status = upload_heads(job, JOB_SINKS, "sinks", problem->sinks);
     if (status == RAPT_OK && problem->bias.data)
         status = upload_array(job, JOB_BIAS, "bias", &problem->bias, problem->bias.type);
+    if (status == RAPT_OK)
+        status = upload_table(job);
     if (status == RAPT_OK)
         status = make_results(job, want);
     return status;

@@ -59,6 +59,8 @@ static rapt_status check(const rapt_easy_job *job, int *out_causal)
         what = "positions that follow one another";
     else if (p->out_type != RAPT_TYPE_F32)
         what = "f32 output";
+    else if (rapt_type_bytes(p->kv_type) == 0 || plan->rope)
+        what = "K/V that are neither quantized nor rotated";
     else if (strides % 4 != 0)
         what = "strides that are multiples of four";
     if (what)
