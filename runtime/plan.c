@@ -333,7 +333,12 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
     plan->params.rope = &plan->rotation.rope; /* not the caller's */
     plan->append.choice.kernel = -1;
     plan->features = rapt_plan_features(&checked);
-    status = choose(&device->caps, &checked, force_prefill, force_decode, &plan->selection);
+    status = choose(&device->caps, &checked, force_prefill > 0 ? force_prefill : 0, force_decode,
+                    &plan->selection);
+    if (force_prefill < 0)
+        plan->selection.prefill.kernel = plan->selection.decode.kernel =
+            plan->selection.merge.kernel = plan->selection.stage.kernel =
+                plan->selection.reduce.kernel = -1;
     if (status == RAPT_OK) {
         plan->work = (struct rapt_work_params){
             .selection = &plan->selection,
