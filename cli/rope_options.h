@@ -28,7 +28,7 @@ enum rope_option {
 #define ROPE_OPTION_SPECS(first)                                                                   \
     [(first) + ROPE_PAIRING] = {"--rope", OPTION_TEXT, "neox|gptj", "rotates Q, and K on its way into the cache (a ready pool holds rotated keys): pairs of halves, or of neighbours"}, \
     [(first) + ROPE_THETA] = {"--rope-theta", OPTION_NUMBER, "X", "dims 2i turn by X^(-2i/dim) per position (default 10000)"}, \
-    [(first) + ROPE_DIM] = {"--rope-dim", OPTION_COUNT, "N", "dims that are rotated (default all)", 2, 576}, \
+    [(first) + ROPE_DIM] = {"--rope-dim", OPTION_COUNT, "N", "dims that are rotated (default all from --rope-offset on)", 2, 576}, \
     [(first) + ROPE_OFFSET] = {"--rope-offset", OPTION_COUNT, "N", "the first of them (default 0)", 0, 575}, \
     [(first) + ROPE_SCALE] = {"--rope-scale", OPTION_TEXT, "FILE", "factors of the frequencies, f4 [dim/2]"}, \
     [(first) + ROPE_FACTOR] = {"--rope-factor", OPTION_NUMBER, "X", "attention factor: rotated dims are multiplied by it (default 1, or YaRN's)"}, \

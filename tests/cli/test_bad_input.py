@@ -121,11 +121,9 @@ for option, value in (("--layout", "bdsh"), ("--path", "fast"), ("--q-dtype", "f
         attend("junk word", rf"{option}: .*'?(warp|{value})'?", option, value)
 
 # --- later work
-for option in ("--k-scale", "--v-scale", "--rope", "--rope-theta", "--segments-q", "--segments-kv", "--bidirectional",
-               "--bitmap", "--blocks", "--block-shape", "--parents", "--mask-head"):
+for option in ("--segments-q", "--segments-kv", "--bidirectional", "--bitmap", "--blocks", "--block-shape", "--parents",
+               "--mask-head"):
     attend("later", rf"{option} is not in this build yet", option, "x")
-for value in ("int8", "fp8_e4m3", "int4", "q8_0", "q4_0"):
-    attend("later", rf"--kv-dtype {value} is not in this build yet", "--kv-dtype", value)
 for expression in ("segments", "bidirectional", "dilated(4, 2)", "bitmap", "blocks", "tree", "!causal",
                    "causal | prefix"):
     attend("later", r"not in this build yet", "--mask", expression)
@@ -312,6 +310,80 @@ attend("last page of no pages", r"last_page_len", "--cu-q", table("cu.npy", [0, 
        **{**POOL, "page_indptr": table("bad.npy", [0, 3, 3], "u4"), "last_page_len": table("last2.npy", [2, 1], "u4")})
 attend("indices of two axes", r"one axis", **{**POOL, "page_indices": table("bad.npy", [4, 0, 2], "u4", (1, 3))})
 attend("table of floats", r"expected i4 or u4", **{**POOL, "page_indices": table("bad.npy", [4, 0, 2], "f4")})
+
+# --- quantized keys and values
+INT8 = ["--kv-dtype", "int8"]
+for kind in ("int4", "q8_0", "q4_0"):
+    attend("16 dims in groups of 32", rf"head_dim is 16: kv_type {kind} needs a multiple of 32", "--kv-dtype", kind)
+attend("48 dims of V in groups of 32", r"head_dim_v is 48", "--kv-dtype", "int4", q=tensor("q32.npy", 6, 4, 32),
+       k=tensor("k32.npy", 10, 2, 32), v=tensor("v48.npy", 10, 2, 48))
+for option, value in (("--k-scale", "s.npy"), ("--v-scale", "s.npy"), ("--scale-dtype", "f16"), ("--scale-per", "head")):
+    for kind in ("f16", "q8_0", "int4"):
+        attend("scales of a kind without", rf"{option} needs --kv-dtype int8 or fp8_e4m3", "--kv-dtype", kind, option,
+               value)
+    attend("scales of no kind", rf"{option} needs --kv-dtype", option, value)
+attend("k_scale alone", r"--k-scale needs --v-scale", *INT8, "--k-scale", tensor("s1.npy", 1))
+attend("v_scale alone", r"--v-scale needs --k-scale", *INT8, "--v-scale", "s1.npy")
+for shape in ((3,), (4,), (1, 2), (0,), ()):
+    attend("scale shape", r"--k-scale .* expected \[1\], or one number per K/V head, \[2\]", *INT8, "--k-scale",
+           tensor("bad.npy", *shape), "--v-scale", "s1.npy")
+attend("scale dtype", r"expected f4", *INT8, "--k-scale", tensor("bad.npy", 2, dtype="f2"), "--v-scale", "s1.npy")
+for value in (0, -1, float("nan"), float("inf"), 1e-40):
+    attend("scale value", r"v_scale\[0\] is .*: expected a finite number above 0", *INT8, "--k-scale", "s1.npy",
+           "--v-scale", tensor("bad.npy", 2, value=value))
+attend("scale beyond f16", r"k_scale\[0\] is 70000: .*f16 can hold", *INT8, "--scale-dtype", "f16", "--k-scale",
+       tensor("bad.npy", 1, value=70000), "--v-scale", "s1.npy")
+attend("--scale-dtype", r"--scale-dtype: 'bf16' is none of f32, f16", *INT8, "--scale-dtype", "bf16")
+attend("--scale-per", r"--scale-per: 'page' is none of head, token", *INT8, "--scale-per", "page")
+attend("one fp8 scale per token", r"--scale-per token needs --kv-dtype int8", "--kv-dtype", "fp8_e4m3", "--scale-per",
+       "token")
+attend("two kinds of scales", r"exclude", *INT8, "--scale-per", "head", "--k-scale", "s1.npy", "--v-scale", "s1.npy")
+attend("--integer-dot", r"--integer-dot: 'yes' is none of auto, never, always", *INT8, "--integer-dot", "yes")
+for kind in ("f16", "fp8_e4m3", "int4", "q4_0"):
+    attend("integer dots of floats", r"--integer-dot always needs --kv-dtype int8 or q8_0", "--kv-dtype", kind,
+           "--integer-dot", "always")
+
+# --- rotary embedding
+NEOX = ["--rope", "neox"]
+attend("pairing", r"--rope: 'llama' is none of neox, gptj", "--rope", "llama")
+for option, value in (("--rope-theta", "10000"), ("--rope-dim", "8"), ("--rope-offset", "8"), ("--rope-scale", "s.npy"),
+                      ("--rope-factor", "2"), ("--rope-llama3", "8,1,4,8192"), ("--rope-yarn", "4,4096"),
+                      ("--rope-table", "t.npy"), ("--rope-pos", "p.npy"), ("--rope-kv-pos", "p.npy")):
+    attend("without --rope", rf"{option} needs --rope", option, value)
+for value in ("0", "-1"):
+    attend("theta", r"--rope-theta: .* is not above 0", *NEOX, "--rope-theta", value)
+attend("factor", r"--rope-factor: 0 is no factor", *NEOX, "--rope-factor", "0")
+for more in (["--rope-dim", "7"], ["--rope-dim", "18"], ["--rope-offset", "16"], ["--rope-offset", "9"],
+             ["--rope-dim", "8", "--rope-offset", "10"]):
+    attend("dims", r"--rope-dim is \d+ and --rope-offset \d+: an even number of the head's 16", *NEOX, *more)
+attend("no dims", r"--rope-dim: '0' is not a whole number", *NEOX, "--rope-dim", "0")
+for value in ("8,1,4", "8,1,4,8192,1", "8,1,4,x", "8,1,4,", ",8,1,4", "8;1;4;8192", "nan,1,4,8192"):
+    attend("Llama 3", r"--rope-llama3: .* is not 4 numbers", *NEOX, "--rope-llama3", value)
+for value in ("8,4,1,8192", "8,0,4,8192", "0,1,4,8192", "-8,1,4,8192", "8,1,4,0", "8,1,4,1.5", "8,1,4,1e30"):
+    attend("Llama 3", r"--rope-llama3: ", *NEOX, "--rope-llama3", value)
+for value in ("4", "4,4096,32", "4,4096,32,1,1", "4 4096"):
+    attend("YaRN", r"--rope-yarn: .* is not 2 or more numbers", *NEOX, "--rope-yarn", value)
+for value in ("0,4096", "4,0", "4,4096,1,32", "4,-1"):
+    attend("YaRN", r"--rope-yarn: ", *NEOX, "--rope-yarn", value)
+for a, b in (("--rope-llama3=8,1,4,8192", "--rope-yarn=4,4096"), ("--rope-scale=s.npy", "--rope-yarn=4,4096"),
+             ("--rope-table=t.npy", "--rope-theta=5"), ("--rope-table=t.npy", "--rope-factor=5"),
+             ("--rope-table=t.npy", "--rope-yarn=4,4096")):
+    attend("one frequency scale too many", r"exclude", *NEOX, a, b)
+attend("scale shape", r"--rope-scale bad.npy has the shape \[16\]: expected \[8\]", *NEOX, "--rope-scale",
+       tensor("bad.npy", 16))
+attend("scale value", r"rope.frequency_scale\[0\]", *NEOX, "--rope-scale", tensor("bad.npy", 8, value=float("inf")))
+for shape in ((10, 8), (16,), (0, 16)):
+    attend("table shape", r"--rope-table .* expected \[positions, 16\]", *NEOX, "--rope-table", tensor("bad.npy", *shape))
+attend("table too short", r"query 5 is rotated at position 9: rope.table has positions 0 to 8", *NEOX, "--rope-table",
+       tensor("bad.npy", 9, 16))
+attend("rope_pos length", r"--rope-pos .* one position per query token, \[6\]", *NEOX, "--rope-pos",
+       table("p.npy", [0] * 5))
+attend("rope_kv_pos length", r"--rope-kv-pos .* one position per key, \[10\]", *NEOX, "--rope-kv-pos",
+       table("p.npy", [0] * 9))
+attend("rope_pos dtype", r"expected i4", *NEOX, "--rope-pos", table("p.npy", [0] * 6, "i8"))
+attend("rope_pos too large", r"query 5 is rotated at position 1073741824", *NEOX, "--rope-pos",
+       table("p.npy", [0] * 5 + [2**30]))
+attend("keys of a pool", r"--rope-kv-pos and --k-pool exclude", *NEOX, "--rope-kv-pos", "p.npy", **POOL)
 
 # --- the other commands
 refused("no command option", r"unknown option '--nope'", "--nope", command="info")
