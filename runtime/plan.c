@@ -335,10 +335,6 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
     plan->features = rapt_plan_features(&checked);
     status = choose(&device->caps, &checked, force_prefill > 0 ? force_prefill : 0, force_decode,
                     &plan->selection);
-    if (force_prefill < 0)
-        plan->selection.prefill.kernel = plan->selection.decode.kernel =
-            plan->selection.merge.kernel = plan->selection.stage.kernel =
-                plan->selection.reduce.kernel = -1;
     if (status == RAPT_OK) {
         plan->work = (struct rapt_work_params){
             .selection = &plan->selection,
@@ -352,7 +348,7 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
     }
     if (status == RAPT_OK)
         status = create_slots(plan);
-    if (status == RAPT_OK)
+    if (status == RAPT_OK && force_prefill >= 0)
         status = create_pipelines(plan);
     if (status == RAPT_OK)
         status = rapt_append_create(device, &plan->params, 0, &plan->append);

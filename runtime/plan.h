@@ -77,8 +77,8 @@ uint32_t rapt_plan_features(const rapt_plan_params *params);
 void rapt_plan_request(const rapt_plan_params *params, struct rapt_select_request *out_request);
 
 /* As rapt_plan_create, with the prefill and decode kernels named (RAPT_KERNEL_* + 1, 0 = choose):
- * how the kernel checks reach every row. force_prefill -1: no attention at all, for checks of the
- * rest. */
+ * how the kernel checks reach every row. force_prefill -1: none of attention's pipelines is
+ * made, for checks of the rest. */
 rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params *params,
                                     int force_prefill, int force_decode, rapt_plan **out_plan);
 
