@@ -63,6 +63,7 @@ struct property_chain {
     VkPhysicalDeviceDriverProperties driver;
     VkPhysicalDeviceSubgroupSizeControlProperties subgroup_size;
     VkPhysicalDevicePushDescriptorPropertiesKHR push;
+    VkPhysicalDeviceShaderIntegerDotProductProperties integer_dot;
 };
 
 static void read_property_chain(const struct rapt_instance *vk, VkPhysicalDevice handle,
@@ -76,6 +77,8 @@ static void read_property_chain(const struct rapt_instance *vk, VkPhysicalDevice
     chain->driver.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES;
     chain->subgroup_size.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
     chain->push.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PUSH_DESCRIPTOR_PROPERTIES_KHR;
+    chain->integer_dot.sType =
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES;
 
     chain->base.pNext = &chain->subgroup;
     chain->subgroup.pNext = &chain->maintenance3;
@@ -89,8 +92,12 @@ static void read_property_chain(const struct rapt_instance *vk, VkPhysicalDevice
         *link = &chain->subgroup_size;
         link = &chain->subgroup_size.pNext;
     }
-    if (usable & 1u << RAPT_EXTENSION_PUSH_DESCRIPTOR)
+    if (usable & 1u << RAPT_EXTENSION_PUSH_DESCRIPTOR) {
         *link = &chain->push;
+        link = &chain->push.pNext;
+    }
+    if (usable & 1u << RAPT_EXTENSION_INTEGER_DOT)
+        *link = &chain->integer_dot;
     vk->GetPhysicalDeviceProperties2(handle, &chain->base);
 }
 
@@ -114,6 +121,8 @@ static void copy_limits(const struct property_chain *chain, rapt_caps *caps)
     caps->max_memory_allocation = chain->maintenance3.maxMemoryAllocationSize;
     caps->max_push_descriptors = chain->push.maxPushDescriptors;
     caps->timestamp_period = limits->timestampPeriod;
+    caps->integer_dot_accelerated =
+        chain->integer_dot.integerDotProduct4x8BitPackedSignedAccelerated != VK_FALSE;
 }
 
 static void copy_identity(const struct property_chain *chain, rapt_caps *caps)

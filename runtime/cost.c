@@ -8,6 +8,7 @@
 #include "batch.h"
 #include "checked.h"
 #include "error.h"
+#include "kv_format.h"
 
 #include <stdlib.h>
 
@@ -88,6 +89,20 @@ static rapt_status read_batch(const rapt_plan_params *plan, const rapt_step_para
     return rapt_batch_check(out_batch);
 }
 
+/* Of K and V of one token, all heads, with the scales that are kept for it. */
+static uint64_t kv_token_bytes(const rapt_plan_params *p)
+{
+    uint32_t unit = rapt_kv_unit(p->kv_type);
+    uint64_t rows = (uint64_t)unit * (rapt_kv_row(p->kv_type, p->head_dim) +
+                                      rapt_kv_row(p->kv_type, p->head_dim_v));
+    uint64_t scales = rapt_type_bytes(p->scale_type) *
+                      ((uint64_t)rapt_kv_row_scales(p->kv_type, p->head_dim) +
+                       rapt_kv_row_scales(p->kv_type, p->head_dim_v));
+    if (p->scale_kind == RAPT_SCALE_STATIC)
+        scales = 0;
+    return p->n_kv_heads * rows + (p->scale_kind == RAPT_SCALE_TOKEN ? 1 : p->n_kv_heads) * scales;
+}
+
 rapt_status rapt_plan_cost(const rapt_plan_params *params, const rapt_step_params *step,
                            rapt_cost *out_cost)
 {
@@ -126,8 +141,7 @@ rapt_status rapt_plan_cost(const rapt_plan_params *params, const rapt_step_param
         .exponentials = rapt_mul_sat(totals.pairs, p.n_q_heads),
         .q_bytes = rapt_mul_sat(totals.rows * p.n_q_heads,
                                 p.head_dim * (uint64_t)rapt_type_bytes(p.q_type)),
-        .kv_bytes =
-            rapt_mul_sat(totals.keys * p.n_kv_heads, dims * (uint64_t)rapt_type_bytes(p.kv_type)),
+        .kv_bytes = rapt_mul_sat(totals.keys, kv_token_bytes(&p)),
         .out_bytes = rapt_mul_sat(totals.rows * p.n_q_heads,
                                   p.head_dim_v * (uint64_t)rapt_type_bytes(p.out_type)),
     };

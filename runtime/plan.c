@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "kernel_table.h"
+#include "kv_format.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -73,6 +74,7 @@ static void describe(const struct rapt_selection *selection, int append, const c
                                    : selection->decode.shared_bytes,
         .workgroup_size = prefill->workgroup_size,
         .append_kernel = rapt_kernel_name(append),
+        .integer_dot = selection->integer_dot,
     };
     rapt_params_write(out_info, &info, sizeof info);
 }
@@ -256,7 +258,10 @@ static uint32_t shared_bindings(const rapt_plan *plan)
 static rapt_status create_pipelines(rapt_plan *plan)
 {
     struct rapt_pipeline *pipelines[PLAN_N_PIPELINES] = {0};
-    uint32_t shared = shared_bindings(plan), leader = PLAN_N_PIPELINES;
+    /* scales are told by descriptor and by address in the same words */
+    int mixed = plan->narrow && plan->wide &&
+                rapt_kv_row_scales(plan->params.kv_type, plan->params.head_dim);
+    uint32_t shared = mixed ? 0 : shared_bindings(plan), leader = PLAN_N_PIPELINES;
     for (uint32_t i = 0; i < PLAN_N_PIPELINES; i++) {
         const struct rapt_kernel_choice *choice = choice_of(&plan->selection, (int)i);
         plan->bound_with[i] = i;

@@ -21,10 +21,11 @@ enum plan_pipeline {
 };
 
 /* Elements a step reads or writes, counted from each tensor's buffer offset: what record checks the
- * buffers against. */
+ * buffers against. Those of quantized K and V are bytes. */
 struct rapt_plan_needs {
     uint64_t q, k, v, out, bias;
     uint64_t k_scale, v_scale;
+    uint64_t k_pieces[3], v_pieces[3]; /* pieces 1 to 3 of the pools; k and v are piece 0 */
     uint64_t k_new, v_new;
 };
 

@@ -5,6 +5,7 @@
 #include "plan.h"
 
 #include "error.h"
+#include "kv_format.h"
 
 #include <math.h>
 
@@ -23,8 +24,7 @@ static rapt_status check_type(const char *name, rapt_type type)
         return RAPT_OK;
     const char *word = rapt_type_name(type);
     if (word)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED,
-                         "%s is %s: this version has kernels for f32, f16 and bf16", name, word);
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %s: expected f32, f16 or bf16", name, word);
     return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %d: expected f32, f16 or bf16", name, (int)type);
 }
 
@@ -37,25 +37,27 @@ static rapt_status check_dim(const char *name, uint32_t dim)
 }
 
 static rapt_status check_stride(const char *tensor, const char *stride, uint64_t value,
-                                uint64_t least, uint32_t elements_per_word)
+                                uint64_t least, rapt_type type)
 {
     if (value < least)
-        return rapt_fail(RAPT_ERROR_SHAPE, "%s.%s is %llu: rows of %llu elements would overlap",
-                         tensor, stride, (unsigned long long)value, (unsigned long long)least);
+        return rapt_fail(RAPT_ERROR_SHAPE, "%s.%s is %llu: rows of %llu %s would overlap", tensor,
+                         stride, (unsigned long long)value, (unsigned long long)least,
+                         rapt_kv_quantized(type) ? "bytes" : "elements");
     if (value > UINT32_MAX)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.%s is %llu: strides must stay below 2^32", tensor,
                          stride, (unsigned long long)value);
-    if (value % elements_per_word != 0)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.%s is %llu: 16-bit tensors need even strides",
-                         tensor, stride, (unsigned long long)value);
+    if (value % rapt_kv_granule(type) != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.%s is %llu: %s need even strides", tensor, stride,
+                         (unsigned long long)value,
+                         rapt_kv_quantized(type) ? "rows of blocks" : "16-bit tensors");
     return RAPT_OK;
 }
 
-/* Fills the dense default in and checks the rest. page_size 0: packed or padded tokens. */
+/* Fills the dense default in and checks the rest. page_size 0: packed or padded tokens. `dim` of a
+ * quantized tensor is its rows' bytes. */
 static rapt_status complete_layout(const char *tensor, uint32_t n_heads, uint32_t dim,
                                    rapt_type type, uint32_t page_size, rapt_layout *layout)
 {
-    uint32_t per_word = type == RAPT_TYPE_F32 ? 1 : 2;
     if (layout->dim_stride > 1)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "%s.dim_stride is %llu: the head dim must be contiguous (1)", tensor,
@@ -70,15 +72,15 @@ static rapt_status complete_layout(const char *tensor, uint32_t n_heads, uint32_
         layout->head_stride = dim;
     if (page_size == 1 && !layout->token_stride)
         layout->token_stride = layout->outer_stride;
-    rapt_status status = check_stride(tensor, "token_stride", layout->token_stride, dim, per_word);
+    rapt_status status = check_stride(tensor, "token_stride", layout->token_stride, dim, type);
     if (status == RAPT_OK)
-        status = check_stride(tensor, "head_stride", layout->head_stride, dim, per_word);
+        status = check_stride(tensor, "head_stride", layout->head_stride, dim, type);
     if (status != RAPT_OK)
         return status;
-    if (layout->outer_stride % per_word != 0)
-        return rapt_fail(RAPT_ERROR_ARGUMENT,
-                         "%s.outer_stride is %llu: 16-bit tensors need even strides", tensor,
-                         (unsigned long long)layout->outer_stride);
+    if (layout->outer_stride % rapt_kv_granule(type) != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.outer_stride is %llu: %s need even strides",
+                         tensor, (unsigned long long)layout->outer_stride,
+                         rapt_kv_quantized(type) ? "rows of blocks" : "16-bit tensors");
     if (page_size && layout->outer_stride < dim)
         return rapt_fail(RAPT_ERROR_SHAPE, "%s.outer_stride is %llu: pages would overlap", tensor,
                          (unsigned long long)layout->outer_stride);
@@ -97,11 +99,13 @@ static rapt_status complete_layout(const char *tensor, uint32_t n_heads, uint32_
 static rapt_status check_layouts(rapt_plan_params *p)
 {
     uint32_t page = p->flags & RAPT_PLAN_PAGED ? p->page_size : 0;
+    uint32_t k_row = rapt_kv_row(p->kv_type, p->head_dim);
+    uint32_t v_row = rapt_kv_row(p->kv_type, p->head_dim_v);
     rapt_status status = complete_layout("q", p->n_q_heads, p->head_dim, p->q_type, 0, &p->q);
     if (status == RAPT_OK)
-        status = complete_layout("k", p->n_kv_heads, p->head_dim, p->kv_type, page, &p->k);
+        status = complete_layout("k", p->n_kv_heads, k_row, p->kv_type, page, &p->k);
     if (status == RAPT_OK)
-        status = complete_layout("v", p->n_kv_heads, p->head_dim_v, p->kv_type, page, &p->v);
+        status = complete_layout("v", p->n_kv_heads, v_row, p->kv_type, page, &p->v);
     if (status == RAPT_OK)
         status = complete_layout("out", p->n_q_heads, p->head_dim_v, p->out_type, 0, &p->out);
     return status;
@@ -136,8 +140,8 @@ static rapt_status check_types(rapt_plan_params *p)
     if (p->bias_type == RAPT_TYPE_DEFAULT)
         p->bias_type = RAPT_TYPE_F32;
     rapt_status status = check_type("q_type", p->q_type);
-    if (status == RAPT_OK)
-        status = check_type("kv_type", p->kv_type);
+    if (status == RAPT_OK && !rapt_type_name(p->kv_type))
+        status = rapt_fail(RAPT_ERROR_ARGUMENT, "kv_type is %d: no such type", (int)p->kv_type);
     if (status == RAPT_OK)
         status = check_type("out_type", p->out_type);
     if (status == RAPT_OK && p->bias_type != RAPT_TYPE_F32 && p->bias_type != RAPT_TYPE_F16)
@@ -242,6 +246,8 @@ rapt_status rapt_plan_params_check(const rapt_plan_params *caller, rapt_plan_par
     if (status == RAPT_OK)
         status = check_flags(out_params);
     if (status == RAPT_OK)
+        status = rapt_kv_params_check(out_params);
+    if (status == RAPT_OK)
         status = check_layouts(out_params);
     if (status == RAPT_OK)
         status = check_capacity(out_params);
@@ -270,6 +276,8 @@ uint32_t rapt_plan_features(const rapt_plan_params *p)
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
         if (p->flags & map[i].flag)
             features |= map[i].feature;
+    if (p->n_kv_segments > 1)
+        features |= RAPT_FEAT_SEGMENTS;
     if (p->flags & RAPT_PLAN_BIAS)
         features |= p->bias_type == RAPT_TYPE_F16 ? RAPT_FEAT_BIAS_F16 : RAPT_FEAT_BIAS_F32;
     return features;
@@ -291,6 +299,8 @@ void rapt_plan_request(const rapt_plan_params *p, struct rapt_select_request *ou
         .out_type = p->out_type,
         .features = features,
         .page_size = p->flags & RAPT_PLAN_PAGED ? p->page_size : 0,
+        .n_kv_segments = p->n_kv_segments,
+        .integer_dot = p->integer_dot,
         .path = p->path,
         .block_q = p->block_q,
         .block_kv = p->block_kv,

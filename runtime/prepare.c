@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "checked.h"
 #include "error.h"
+#include "kv_format.h"
 #include "work_parts.h"
 
 #include <math.h>
@@ -50,6 +51,12 @@ static rapt_status check_capacity(struct preparation *prep)
         return rapt_fail(RAPT_ERROR_CAPACITY,
                          "the step has %u page ids: the plan holds %u (max_pages)", prep->n_pages,
                          plan->max_pages);
+    if (plan->n_kv_segments > 1 &&
+        (uint64_t)plan->n_kv_segments * plan->pages_per_segment < batch->n_pool_pages)
+        return rapt_fail(RAPT_ERROR_SHAPE,
+                         "n_pool_pages is %u: the plan's %u pieces hold %u each "
+                         "(pages_per_segment)",
+                         batch->n_pool_pages, plan->n_kv_segments, plan->pages_per_segment);
     for (uint32_t b = 0; b < batch->n_seqs; b++) {
         uint32_t kv_len = rapt_batch_kv_len(batch, b);
         if (kv_len > plan->max_kv_len)
@@ -68,13 +75,13 @@ static rapt_status check_capacity(struct preparation *prep)
 static rapt_status check_offsets(const char *name, const uint64_t *offsets, uint32_t n_seqs,
                                  rapt_type type)
 {
-    if (type == RAPT_TYPE_F32 || !offsets)
+    if (rapt_kv_granule(type) == 1 || !offsets)
         return RAPT_OK;
     for (uint32_t b = 0; b < n_seqs; b++)
         if (offsets[b] % 2 != 0)
-            return rapt_fail(RAPT_ERROR_ARGUMENT,
-                             "%s[%u] is %llu: 16-bit tensors need even offsets", name, b,
-                             (unsigned long long)offsets[b]);
+            return rapt_fail(RAPT_ERROR_ARGUMENT, "%s[%u] is %llu: %s need even offsets", name, b,
+                             (unsigned long long)offsets[b],
+                             rapt_kv_quantized(type) ? "rows of blocks" : "16-bit tensors");
     return RAPT_OK;
 }
 
@@ -89,6 +96,12 @@ static rapt_status check_values(const struct preparation *prep)
         (step->bias_offsets || step->bias_head_stride || step->bias_row_stride))
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "bias offsets or strides are given: the plan has no RAPT_PLAN_BIAS");
+    if ((step->k_scale_offsets || step->v_scale_offsets) &&
+        (prep->batch.page_size || plan->scale_kind == RAPT_SCALE_STATIC ||
+         !rapt_kv_row_scales(plan->kv_type, plan->head_dim)))
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "%s is set: it is for the scales of packed tokens",
+                         step->k_scale_offsets ? "k_scale_offsets" : "v_scale_offsets");
     if (prep->batch.page_size && (step->k_offsets || step->v_offsets))
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "%s is set: paged K/V are found through the block tables",
@@ -134,12 +147,65 @@ static uint64_t max64(uint64_t a, uint64_t b)
 }
 
 static uint64_t pool_reach(const rapt_layout *layout, const struct rapt_batch *batch,
-                           uint32_t n_heads, uint32_t dim)
+                           uint32_t n_pages, uint32_t n_heads, uint32_t dim)
 {
-    if (batch->n_pool_pages == 0)
+    if (n_pages == 0)
         return 0;
-    return reach(layout, rapt_mul_sat(batch->n_pool_pages - 1, layout->outer_stride),
-                 batch->page_size, n_heads, dim);
+    return reach(layout, rapt_mul_sat(n_pages - 1, layout->outer_stride), batch->page_size, n_heads,
+                 dim);
+}
+
+/* Pools, piece by piece, and their scales. */
+static void measure_pools(struct preparation *prep)
+{
+    const rapt_plan_params *plan = &prep->plan->params;
+    const struct rapt_batch *batch = &prep->batch;
+    struct rapt_plan_needs *needs = &prep->needs;
+    uint32_t k_row = rapt_kv_row(plan->kv_type, plan->head_dim);
+    uint32_t v_row = rapt_kv_row(plan->kv_type, plan->head_dim_v);
+    uint32_t left = batch->n_pool_pages;
+    for (uint32_t i = 0; i < plan->n_kv_segments; i++) {
+        uint32_t n = plan->n_kv_segments > 1 && left > plan->pages_per_segment
+                         ? plan->pages_per_segment
+                         : left;
+        *(i ? &needs->k_pieces[i - 1] : &needs->k) =
+            pool_reach(&plan->k, batch, n, plan->n_kv_heads, k_row);
+        *(i ? &needs->v_pieces[i - 1] : &needs->v) =
+            pool_reach(&plan->v, batch, n, plan->n_kv_heads, v_row);
+        left -= n;
+    }
+    if (!rapt_kv_row_scales(plan->kv_type, plan->head_dim))
+        return;
+    needs->k_scale = pool_reach(&plan->k_scale, batch, batch->n_pool_pages, plan->n_kv_heads,
+                                rapt_kv_row_scales(plan->kv_type, plan->head_dim));
+    needs->v_scale = pool_reach(&plan->v_scale, batch, batch->n_pool_pages, plan->n_kv_heads,
+                                rapt_kv_row_scales(plan->kv_type, plan->head_dim_v));
+}
+
+/* K and V of sequence b, where they are no pool. */
+static void measure_packed(struct preparation *prep, uint32_t b, uint32_t kv_len)
+{
+    const rapt_plan_params *plan = &prep->plan->params;
+    const rapt_step_params *step = &prep->params;
+    const struct {
+        const rapt_layout *layout;
+        const uint64_t *offsets;
+        uint32_t row;
+        uint64_t *need;
+    } tensors[] = {
+        {&plan->k, step->k_offsets, rapt_kv_row(plan->kv_type, plan->head_dim), &prep->needs.k},
+        {&plan->v, step->v_offsets, rapt_kv_row(plan->kv_type, plan->head_dim_v), &prep->needs.v},
+        {&plan->k_scale, step->k_scale_offsets, rapt_kv_row_scales(plan->kv_type, plan->head_dim),
+         &prep->needs.k_scale},
+        {&plan->v_scale, step->v_scale_offsets, rapt_kv_row_scales(plan->kv_type, plan->head_dim_v),
+         &prep->needs.v_scale},
+    };
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
+        uint64_t base = base_of(tensors[i].layout, tensors[i].offsets, prep->batch.cu_kv, b);
+        if (tensors[i].row)
+            *tensors[i].need = max64(*tensors[i].need, reach(tensors[i].layout, base, kv_len,
+                                                             plan->n_kv_heads, tensors[i].row));
+    }
 }
 
 static void measure(struct preparation *prep)
@@ -164,14 +230,8 @@ static void measure(struct preparation *prep)
                                  reach(&plan->v_new, base_of(&plan->v_new, NULL, batch->cu_q, b),
                                        q_len, plan->n_kv_heads, plan->head_dim_v));
         }
-        if (!batch->page_size) {
-            needs->k =
-                max64(needs->k, reach(&plan->k, base_of(&plan->k, step->k_offsets, batch->cu_kv, b),
-                                      kv_len, plan->n_kv_heads, plan->head_dim));
-            needs->v =
-                max64(needs->v, reach(&plan->v, base_of(&plan->v, step->v_offsets, batch->cu_kv, b),
-                                      kv_len, plan->n_kv_heads, plan->head_dim_v));
-        }
+        if (!batch->page_size)
+            measure_packed(prep, b, kv_len);
         if ((plan->flags & RAPT_PLAN_BIAS) && q_len && kv_len) {
             uint64_t row = step->bias_row_stride ? step->bias_row_stride : kv_len;
             uint64_t last = (uint64_t)(plan->n_q_heads - 1) * step->bias_head_stride +
@@ -180,10 +240,8 @@ static void measure(struct preparation *prep)
                                 rapt_add_sat(step->bias_offsets ? step->bias_offsets[b] : 0, last));
         }
     }
-    if (batch->page_size) {
-        needs->k = pool_reach(&plan->k, batch, plan->n_kv_heads, plan->head_dim);
-        needs->v = pool_reach(&plan->v, batch, plan->n_kv_heads, plan->head_dim_v);
-    }
+    if (batch->page_size)
+        measure_pools(prep);
 }
 
 /* Through descriptors kernels count elements in 32 bits. */
@@ -199,6 +257,8 @@ static rapt_status check_reach(const struct preparation *prep)
         {"q", needs->q, plan->narrow}, {"k", needs->k, plan->narrow},
         {"v", needs->v, plan->narrow}, {"out", needs->out, plan->narrow_out},
         {"bias", needs->bias, 1},
+        {"k_scale", needs->k_scale, plan->narrow},
+        {"v_scale", needs->v_scale, plan->narrow},
     };
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
         if (tensors[i].narrow && tensors[i].n > UINT32_MAX)
@@ -265,7 +325,19 @@ static void write_header(const struct preparation *prep, uint32_t *words)
         .stage_v_word = places->stage_v,
         .bias_head_stride = prep->params.bias_head_stride,
         .bias_row_stride = prep->params.bias_row_stride,
+        .n_segments = p->n_kv_segments > 1 ? p->n_kv_segments : 0,
     };
+    if (rapt_kv_row_scales(p->kv_type, p->head_dim)) {
+        header.scale_kind = (uint32_t)p->scale_type | (uint32_t)p->scale_kind << 8;
+        header.k_scale_token_stride = lo(p->k_scale.token_stride);
+        header.k_scale_head_stride = lo(p->k_scale.head_stride);
+        header.v_scale_token_stride = lo(p->v_scale.token_stride);
+        header.v_scale_head_stride = lo(p->v_scale.head_stride);
+        header.k_scale_page_stride = lo(p->k_scale.outer_stride);
+        header.v_scale_page_stride = lo(p->v_scale.outer_stride);
+    }
+    for (uint32_t n = p->pages_per_segment; header.n_segments && n > 1; n >>= 1)
+        header.seg_pages_shift++;
     if (prep->batch.page_size) {
         for (uint32_t size = prep->batch.page_size; size > 1; size >>= 1)
             header.page_shift++;
@@ -313,6 +385,14 @@ static void write_seqs(const struct preparation *prep, struct rapt_step_seq *seq
             seq.k_base_hi = hi(k);
             seq.v_base_lo = lo(v);
             seq.v_base_hi = hi(v);
+            if (rapt_kv_row_scales(p->kv_type, p->head_dim)) {
+                k = base_of(&p->k_scale, step->k_scale_offsets, batch->cu_kv, b);
+                v = base_of(&p->v_scale, step->v_scale_offsets, batch->cu_kv, b);
+                seq.k_scale_base_lo = lo(k);
+                seq.k_scale_base_hi = hi(k);
+                seq.v_scale_base_lo = lo(v);
+                seq.v_scale_base_hi = hi(v);
+            }
         }
         seqs[b] = seq;
     }

@@ -8,6 +8,7 @@
 #include "checked.h"
 #include "error.h"
 #include "kernel_table.h"
+#include "kv_format.h"
 
 #include <string.h>
 
@@ -20,6 +21,7 @@ struct recording {
     struct rapt_bindings bindings[PLAN_N_PIPELINES];
     struct rapt_push push;
     uint32_t reduced_base; /* of the reduction's output */
+    RAPT_U scales[4];      /* what k_scale_lo, ... say to kernels that go by address */
     uint32_t used;         /* pipelines whose buffers were bound so far, as bits */
     uint32_t bound;        /* the one whose buffers are bound now */
     VkCommandBuffer commands;
@@ -45,21 +47,61 @@ static rapt_status check_buffer(const char *name, const rapt_buffer *buffer, uin
     return RAPT_OK;
 }
 
+/* K and V: pieces after the first are bound where they begin, and kernels read quantized rows by
+ * words. */
+static rapt_status check_kv(const struct recording *rec)
+{
+    static const char *const names[2][4] = {
+        {"k", "k_segments[0]", "k_segments[1]", "k_segments[2]"},
+        {"v", "v_segments[0]", "v_segments[1]", "v_segments[2]"},
+    };
+    const rapt_caps *caps = &rec->plan->device->caps;
+    const rapt_plan_params *p = &rec->plan->params;
+    const rapt_record_params *r = &rec->params;
+    const struct rapt_plan_needs *needs = &rec->slot->needs;
+    uint32_t unit = rapt_kv_unit(p->kv_type);
+    for (uint32_t i = 0; i < 2 * p->n_kv_segments; i++) {
+        uint32_t piece = i / 2;
+        const rapt_buffer *first = i % 2 ? &r->v : &r->k;
+        const rapt_buffer *more = i % 2 ? r->v_segments : r->k_segments;
+        const rapt_buffer *buffer = piece ? &more[piece - 1] : first;
+        uint64_t n = i % 2 ? (piece ? needs->v_pieces[piece - 1] : needs->v)
+                           : (piece ? needs->k_pieces[piece - 1] : needs->k);
+        if (rapt_kv_quantized(p->kv_type))
+            n = rapt_add_sat(n, (4 - n % 4) % 4);
+        rapt_status status = check_buffer(names[i % 2][piece], buffer, n, unit);
+        if (status != RAPT_OK)
+            return status;
+        if (piece && n && caps->storage_buffer_alignment &&
+            buffer->offset % caps->storage_buffer_alignment != 0)
+            return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.offset is %llu: expected a multiple of %u",
+                             names[i % 2][piece], (unsigned long long)buffer->offset,
+                             caps->storage_buffer_alignment);
+        uint64_t bytes = rapt_mul_sat(n, unit);
+        if (rec->plan->narrow && bytes > caps->max_storage_buffer_range)
+            return rapt_fail(RAPT_ERROR_UNSUPPORTED,
+                             "%s has %llu bytes: %s allows %llu in a storage buffer binding "
+                             "(maxStorageBufferRange); a page pool may lie in up to 4 pieces "
+                             "(n_kv_segments)",
+                             names[i % 2][piece], (unsigned long long)bytes, caps->device_name,
+                             (unsigned long long)caps->max_storage_buffer_range);
+    }
+    return RAPT_OK;
+}
+
 static rapt_status check_buffers(const struct recording *rec)
 {
     const rapt_plan_params *p = &rec->plan->params;
     const rapt_record_params *r = &rec->params;
     const struct rapt_plan_needs *needs = &rec->slot->needs;
     uint64_t n_rows = (uint64_t)rec->slot->step.total_q * p->n_q_heads;
-    uint64_t kv_bytes = rapt_type_bytes(p->kv_type);
+    uint64_t scale_bytes = rapt_type_bytes(p->scale_type);
     const struct {
         const char *name;
         const rapt_buffer *buffer;
         uint64_t n, bytes;
     } buffers[] = {
         {"q", &r->q, needs->q, rapt_type_bytes(p->q_type)},
-        {"k", &r->k, needs->k, kv_bytes},
-        {"v", &r->v, needs->v, kv_bytes},
         {"out", &r->out, needs->out, rapt_type_bytes(p->out_type)},
         {"lse", &r->lse, p->flags & RAPT_PLAN_LSE ? n_rows : 0, 4},
         {"max_logit", &r->max_logit, p->flags & RAPT_PLAN_MAX_LOGIT ? n_rows : 0, 4},
@@ -70,6 +112,8 @@ static rapt_status check_buffers(const struct recording *rec)
         {"slopes", &r->slopes, p->flags & RAPT_PLAN_ALIBI ? p->n_q_heads : 0, 4},
         {"sinks", &r->sinks, p->flags & RAPT_PLAN_SINKS ? p->n_q_heads : 0, 4},
         {"bias", &r->bias, needs->bias, rapt_type_bytes(p->bias_type)},
+        {"k_scale", &r->k_scale, needs->k_scale, scale_bytes},
+        {"v_scale", &r->v_scale, needs->v_scale, scale_bytes},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         rapt_status status =
@@ -77,7 +121,7 @@ static rapt_status check_buffers(const struct recording *rec)
         if (status != RAPT_OK)
             return status;
     }
-    return RAPT_OK;
+    return check_kv(rec);
 }
 
 static rapt_status check_step(struct recording *rec)
@@ -136,6 +180,29 @@ static uint32_t bind(const struct recording *rec, const rapt_buffer *buffer, uin
     return rest / element_bytes;
 }
 
+/* K and V, in one piece or several, and their scales. */
+static void bind_kv(const struct recording *rec, struct rapt_bindings *b, struct rapt_push *push)
+{
+    const rapt_plan_params *p = &rec->plan->params;
+    const rapt_record_params *r = &rec->params;
+    const struct rapt_plan_needs *needs = &rec->slot->needs;
+    uint32_t unit = rapt_kv_unit(p->kv_type), scale_bytes = (uint32_t)rapt_type_bytes(p->scale_type);
+    push->k_base = bind(rec, &r->k, needs->k * unit, unit, &b->buffers[RAPT_BIND_K]);
+    push->v_base = bind(rec, &r->v, needs->v * unit, unit, &b->buffers[RAPT_BIND_V]);
+    for (uint32_t i = 0; i + 1 < p->n_kv_segments; i++) {
+        bind(rec, &r->k_segments[i], needs->k_pieces[i] * unit, unit,
+             &b->buffers[RAPT_BIND_K_SEG1 + i]);
+        bind(rec, &r->v_segments[i], needs->v_pieces[i] * unit, unit,
+             &b->buffers[RAPT_BIND_V_SEG1 + i]);
+    }
+    if (!scale_bytes)
+        return;
+    push->k_scale_lo = bind(rec, &r->k_scale, needs->k_scale * scale_bytes, scale_bytes,
+                            &b->buffers[RAPT_BIND_K_SCALE]);
+    push->v_scale_lo = bind(rec, &r->v_scale, needs->v_scale * scale_bytes, scale_bytes,
+                            &b->buffers[RAPT_BIND_V_SCALE]);
+}
+
 static void fill_bindings(struct recording *rec)
 {
     const rapt_plan *plan = rec->plan;
@@ -144,7 +211,6 @@ static void fill_bindings(struct recording *rec)
     const struct rapt_plan_needs *needs = &rec->slot->needs;
     struct rapt_push *push = &rec->push;
     uint32_t q_bytes = (uint32_t)rapt_type_bytes(p->q_type);
-    uint32_t kv_bytes = (uint32_t)rapt_type_bytes(p->kv_type);
     uint32_t out_bytes = (uint32_t)rapt_type_bytes(p->out_type);
     uint32_t bias_bytes = (uint32_t)rapt_type_bytes(p->bias_type);
     uint64_t row_bytes = 4ull * rec->slot->step.total_q * p->n_q_heads;
@@ -159,8 +225,7 @@ static void fill_bindings(struct recording *rec)
     push->work_base = bind(rec, &plan->memory.workspace, plan->places.workspace_bytes, 4,
                            &b.buffers[RAPT_BIND_WORK]);
     push->q_base = bind(rec, &r->q, needs->q * q_bytes, q_bytes, &b.buffers[RAPT_BIND_Q]);
-    push->k_base = bind(rec, &r->k, needs->k * kv_bytes, kv_bytes, &b.buffers[RAPT_BIND_K]);
-    push->v_base = bind(rec, &r->v, needs->v * kv_bytes, kv_bytes, &b.buffers[RAPT_BIND_V]);
+    bind_kv(rec, &b, push);
     push->out_base =
         bind(rec, &r->out, needs->out * out_bytes, out_bytes, &b.buffers[RAPT_BIND_OUT]);
     if (p->flags & RAPT_PLAN_LSE)
@@ -177,8 +242,13 @@ static void fill_bindings(struct recording *rec)
             bind(rec, &r->bias, needs->bias * bias_bytes, bias_bytes, &b.buffers[RAPT_BIND_BIAS]);
     /* What is only read and not there stands in the tables, which no kernel writes: in the workspace
      * it would look like a hazard to validation. */
-    static const int only_read[] = {RAPT_BIND_Q,     RAPT_BIND_K,      RAPT_BIND_V,
-                                    RAPT_BIND_SINKS, RAPT_BIND_SLOPES, RAPT_BIND_BIAS};
+    static const int only_read[] = {
+        RAPT_BIND_Q,           RAPT_BIND_K,           RAPT_BIND_V,
+        RAPT_BIND_SINKS,       RAPT_BIND_SLOPES,      RAPT_BIND_BIAS,
+        RAPT_BIND_K_SCALE,     RAPT_BIND_V_SCALE,     RAPT_BIND_K_SEG1,
+        RAPT_BIND_K_SEG1 + 1,  RAPT_BIND_K_SEG1 + 2,  RAPT_BIND_V_SEG1,
+        RAPT_BIND_V_SEG1 + 1,  RAPT_BIND_V_SEG1 + 2,
+    };
     for (size_t i = 0; i < sizeof only_read / sizeof only_read[0]; i++) {
         if (!b.buffers[only_read[i]].buffer)
             b.buffers[only_read[i]] = b.buffers[RAPT_BIND_STEP];
@@ -211,6 +281,10 @@ static void fill_addresses(struct recording *rec)
     fill_address(rec, &r->out, &push->out_lo, &push->out_hi);
     if (plan->params.flags & RAPT_PLAN_LSE)
         fill_address(rec, &r->lse, &push->lse_lo, &push->lse_hi);
+    if (rec->slot->needs.k_scale) {
+        fill_address(rec, &r->k_scale, &rec->scales[0], &rec->scales[1]);
+        fill_address(rec, &r->v_scale, &rec->scales[2], &rec->scales[3]);
+    }
     if (plan->params.flags & RAPT_PLAN_MAX_LOGIT)
         fill_address(rec, &r->max_logit, &push->max_logit_lo, &push->max_logit_hi);
 }
@@ -237,6 +311,12 @@ static rapt_status dispatch(struct recording *rec, enum plan_pipeline i, uint32_
     struct rapt_push push = rec->push;
     if (i == PLAN_REDUCE)
         push.out_base = rec->reduced_base;
+    if (!(plan->pipelines[i].bindings & (1u << RAPT_BIND_STEP))) {
+        push.k_scale_lo = rec->scales[0];
+        push.k_scale_hi = rec->scales[1];
+        push.v_scale_lo = rec->scales[2];
+        push.v_scale_hi = rec->scales[3];
+    }
     push.first = first;
     push.count = count;
     if (count == 0)

@@ -202,14 +202,48 @@ static void choose_cpu_decode(const rapt_caps *caps, const struct rapt_select_re
     choice->spec[RAPT_SPEC_TILE_B] = rows;
 }
 
+/* The portable row of an operation: its own, or the one that does both where the pool lies in pieces
+ * or keys are multiplied in integers. */
+static int find_portable(const char *op, const struct rapt_select_request *request, int integer_dot)
+{
+    if (integer_dot)
+        return find_row("tiled", request->kv_type, "ptd");
+    if (request->n_kv_segments > 1)
+        return find_row("tiled", request->kv_type, "pts");
+    return find_row(op, request->kv_type, "pt");
+}
+
+/* Why keys are not multiplied in integers; NULL if they are. */
+static const char *integer_dot_reason(const rapt_caps *caps,
+                                      const struct rapt_select_request *request)
+{
+    if (request->integer_dot == RAPT_CHOICE_NEVER)
+        return "forbidden";
+    if (request->kv_type != RAPT_TYPE_INT8 && request->kv_type != RAPT_TYPE_Q8_0)
+        return "only for int8 and q8_0 keys";
+    if (request->head_dim % 32 != 0)
+        return "head_dim is no multiple of 32";
+    if (request->n_kv_segments > 1)
+        return "its rows read pools in one piece";
+    if (request->integer_dot == RAPT_CHOICE_AUTO &&
+        (!caps->integer_dot_accelerated || caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU))
+        return "the device does not accelerate it";
+    return row_reason(caps, find_portable("", request, 1));
+}
+
 /* Why a family cannot be used here; NULL if it can. */
 static const char *family_reason(const struct cpu_family *family, const rapt_caps *caps,
                                  const struct rapt_select_request *request)
 {
     uint32_t rows, keys;
     const char *why = row_reason(caps, find_row("prefill", RAPT_TYPE_DEFAULT, family->path));
+    int stage = find_row("stage", request->kv_type, family->path);
+    if (!why && stage < 0)
+        why = "the CPU driver's own rows do not read K/V of this type";
     if (!why)
-        why = row_reason(caps, find_row("stage", request->kv_type, family->path));
+        why = row_reason(caps, stage);
+    if (!why && request->n_kv_segments > 1)
+        why = "the CPU driver's own rows read pools in one piece";
     if (!why && family->subgroup_size && family->subgroup_size != caps->subgroup_size)
         why = "the CPU driver's rows for this version want subgroups of 8";
     if (!why && !cpu_tile(family, caps, request, &rows, &keys))
@@ -259,6 +293,7 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
                                    int decode, struct rapt_kernel_choice *choice)
 {
     struct rapt_select_request own = *request;
+    own.integer_dot = name_ends(choice->kernel, "_ptd") ? RAPT_CHOICE_ALWAYS : RAPT_CHOICE_NEVER;
     if (decode) /* these knobs are for prefill */
         own.block_q = own.block_kv = own.pages_per_block = 0;
     rapt_status status = rapt_select_tile(caps, &own, decode, choice);
@@ -313,15 +348,19 @@ static rapt_status find_forced(const struct rapt_select_request *request,
         int kernel;
     } forced[] = {{"prefill", out->prefill.kernel}, {"decode", out->decode.kernel}};
     for (int i = 0; i < 2; i++) {
-        if (forced[i].kernel < 0)
+        int kernel = forced[i].kernel, segments = request->n_kv_segments > 1;
+        if (kernel < 0)
             continue;
-        const struct cpu_family *family = family_of(forced[i].kernel);
-        const char *path = family ? family->path : "pt";
-        if (forced[i].kernel != find_row(forced[i].op, request->kv_type, path) &&
-            forced[i].kernel != find_row(forced[i].op, RAPT_TYPE_DEFAULT, path))
+        const struct cpu_family *family = family_of(kernel);
+        int is_dot = !segments && kernel == find_portable(forced[i].op, request, 1);
+        int is_own = kernel == find_portable(forced[i].op, request, 0);
+        if (family && !segments)
+            is_own = kernel == find_row(forced[i].op, request->kv_type, family->path) ||
+                     kernel == find_row(forced[i].op, RAPT_TYPE_DEFAULT, family->path);
+        out->integer_dot |= is_dot;
+        if (!is_dot && !is_own)
             return rapt_fail(RAPT_ERROR_ARGUMENT, "kernel %s is no %s kernel for %s K/V",
-                             rapt_kernel_name(forced[i].kernel) ? rapt_kernel_name(forced[i].kernel)
-                                                                : "(none)",
+                             rapt_kernel_name(kernel) ? rapt_kernel_name(kernel) : "(none)",
                              forced[i].op, type_word(request->kv_type));
     }
     snprintf(out->why, sizeof out->why, "asked for by name");
@@ -336,9 +375,11 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
     if (request->force_prefill || request->force_decode)
         return find_forced(request, out);
     const char *why = cpu_reason(caps, request, &family);
-    out->prefill.kernel = find_row("prefill", request->kv_type, "pt");
-    out->decode.kernel = find_row("decode", request->kv_type, "pt");
-    if (family) {
+    const char *no_dot = integer_dot_reason(caps, request);
+    out->integer_dot = no_dot == NULL;
+    out->prefill.kernel = find_portable("prefill", request, out->integer_dot);
+    out->decode.kernel = find_portable("decode", request, out->integer_dot);
+    if (family && !out->integer_dot) {
         /* prefill_lpb unrolls eight keys: beyond 512 dims it takes minutes to compile */
         uint32_t dims = request->head_dim + request->head_dim_v;
         int large = strcmp(family->path, "lpb") == 0 && dims > 512;
@@ -352,8 +393,12 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
                  caps->driver_major, caps->driver_minor);
         return RAPT_OK;
     }
-    snprintf(out->why, sizeof out->why, "portable rows: %s%s", why,
-             caps->features & RAPT_FEATURE_COOPMAT ? ", though the device has matrix units" : "");
+    int asked = request->integer_dot == RAPT_CHOICE_ALWAYS && no_dot;
+    snprintf(out->why, sizeof out->why, "portable rows%s: %s%s%s%s",
+             out->integer_dot ? ", keys in integers" : "",
+             family ? "integer dot products were asked for" : why,
+             caps->features & RAPT_FEATURE_COOPMAT ? ", though the device has matrix units" : "",
+             asked ? "; no integer dot products: " : "", asked ? no_dot : "");
     return RAPT_OK;
 }
 

@@ -15,6 +15,8 @@ struct rapt_select_request {
     rapt_type q_type, kv_type, out_type;
     uint32_t features; /* RAPT_FEAT_* the plan needs */
     uint32_t page_size; /* 0 = packed */
+    uint32_t n_kv_segments; /* pieces of the pool; 0 or 1 = one */
+    rapt_choice integer_dot;
     rapt_path path;
     /* Tests name the kernel to use: RAPT_KERNEL_* + 1, 0 = choose. Still refused if the device
      * lacks what the row needs. */
@@ -38,6 +40,7 @@ struct rapt_selection {
     struct rapt_kernel_choice prefill, decode, merge, stage, reduce;
     uint32_t decode_rows; /* sequences with at most this many packed rows go to the decode kernel */
     int cpu;              /* the CPU driver's rows */
+    int integer_dot;      /* keys are multiplied in integers */
     int staged;           /* prefill items read K/V from staged f32 rows */
     uint32_t stage_rows;  /* rows the staging slice holds: bounded scratch */
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */

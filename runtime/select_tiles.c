@@ -2,6 +2,7 @@
 #include "select_tiles.h"
 
 #include "error.h"
+#include "kv_format.h"
 #include "tiles.h"
 
 /* A lane's share of output, scores, one step of Q and K and what is on its way, in registers.
@@ -51,8 +52,9 @@ static uint32_t lane_registers(const struct tile *tile, const struct rapt_select
     uint32_t k_words = tile->keys * tile->slice / tile->workgroup;
     uint32_t v_words = tile->v_keys * request->head_dim_v / tile->workgroup;
     if (request->kv_type != RAPT_TYPE_F32) {
-        k_words /= 2;
-        v_words /= 2;
+        uint32_t per_word = rapt_type_bytes(request->kv_type) == 2 ? 2 : 4; /* scales come on top */
+        k_words /= per_word;
+        v_words /= per_word;
     }
     return 2 * rows * rapt_tile_lane_dims(request->head_dim_v, tile->tx) + rows * keys + 8 * rows +
            (k_words > v_words ? k_words : v_words);
@@ -92,7 +94,10 @@ static void fill_choice(const struct tile *tile, const struct rapt_select_reques
     choice->spec[RAPT_SPEC_TILE_B] = tile->tx;
     choice->spec[RAPT_SPEC_TILE_C] = tile->v_keys;
     choice->spec[RAPT_SPEC_TILE_D] = tile->whole_q;
-    choice->shared_bytes = rapt_tile_shared_bytes(choice->spec);
+    uint32_t key_bytes =
+        rapt_tile_key_bytes(rapt_kv_row_scales(request->kv_type, request->head_dim) != 0,
+                            request->n_kv_segments > 1);
+    choice->shared_bytes = rapt_tile_shared_bytes(choice->spec, key_bytes);
 }
 
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,

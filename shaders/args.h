@@ -60,6 +60,9 @@
 
 /* sets of bindings, as bits, for the BINDINGS column of kernels.def */
 #define RAPT_BINDS_ATTENTION 0x7ffu /* step, q, k, v, out, lse, max_logit, work, sinks, slopes, bias */
+#define RAPT_BINDS_SCALES 0x607ffu  /* attention, k_scale, v_scale */
+#define RAPT_BINDS_PIECES 0x7e007ffu /* attention, pieces of the pools */
+#define RAPT_BINDS_PIECES_SCALES 0x7e607ffu
 #define RAPT_BINDS_MERGE 0x1f1u     /* step, out, lse, max_logit, work, sinks */
 #define RAPT_BINDS_STAGE 0x8du      /* step, k, v, work */
 #define RAPT_BINDS_STAGE_SCALES 0x6008du /* with k_scale, v_scale */

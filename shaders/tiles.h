@@ -21,8 +21,15 @@ static inline uint32_t rapt_tile_lane_dims(uint32_t head_dim_v, uint32_t tx)
     return 4 * ((head_dim_v + 4 * tx - 1) / (4 * tx));
 }
 
+/* What a key takes besides its row, of this tile and of the next: where it lies, where its scales lie,
+ * its piece of the pool. */
+static inline uint32_t rapt_tile_key_bytes(int scales, int pieces)
+{
+    return 16u + (scales ? 16u : 0) + (pieces ? 8u : 0);
+}
+
 /* Bytes of shared memory a pipeline with these specialization constants takes. */
-static inline uint32_t rapt_tile_shared_bytes(const uint32_t spec[RAPT_N_SPECS])
+static inline uint32_t rapt_tile_shared_bytes(const uint32_t spec[RAPT_N_SPECS], uint32_t key_bytes)
 {
     uint32_t d = spec[RAPT_SPEC_HEAD_DIM], dv = spec[RAPT_SPEC_HEAD_DIM_V];
     uint32_t block_q = spec[RAPT_SPEC_BLOCK_Q], block_kv = spec[RAPT_SPEC_BLOCK_KV];
@@ -33,7 +40,7 @@ static inline uint32_t rapt_tile_shared_bytes(const uint32_t spec[RAPT_N_SPECS])
     uint32_t q = 1 + whole_q * block_q * ((d + slice - 1) / slice * (slice / 4) + 1);
     uint32_t v = spec[RAPT_SPEC_TILE_C] * tx * (rapt_tile_lane_dims(dv, tx) / 4);
     uint32_t vec4s = (scores > weights ? scores : weights) + q + v + block_q * tx / 4;
-    return 16 * (vec4s + block_kv) + 8 * block_q + 8;
+    return 16 * vec4s + key_bytes * block_kv + 8 * block_q + 8;
 }
 
 #endif

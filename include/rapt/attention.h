@@ -98,6 +98,8 @@ typedef struct rapt_caps {
     uint64_t device_memory;        /* largest device-local heap */
     int portability_subset;        /* VK_KHR_portability_subset device (MoltenVK) */
 
+    int integer_dot_accelerated; /* of packed signed bytes: integer4x8BitPackedSigned */
+
     /* cooperative-matrix shapes the device enumerates (KHR, subgroup scope, not saturating), the
      * first 32 */
     uint32_t n_coopmat_shapes;

@@ -125,7 +125,8 @@ static void bad_shapes(void **state)
     REFUSE(RAPT_ERROR_ARGUMENT, "head_dim is 100", p.head_dim = 100);
     REFUSE(RAPT_ERROR_ARGUMENT, "head_dim is 584", p.head_dim = 584);
     REFUSE(RAPT_ERROR_ARGUMENT, "head_dim_v is 4", p.head_dim_v = 4);
-    REFUSE(RAPT_ERROR_UNSUPPORTED, "int8", p.kv_type = RAPT_TYPE_INT8);
+    REFUSE(RAPT_ERROR_ARGUMENT, "q_type is int8", p.q_type = RAPT_TYPE_INT8);
+    REFUSE(RAPT_ERROR_ARGUMENT, "kv_type is 9: no such type", p.kv_type = (rapt_type)9);
     REFUSE(RAPT_ERROR_ARGUMENT, "q_type is 77", p.q_type = (rapt_type)77);
     REFUSE(RAPT_ERROR_ARGUMENT, "bias_type", p.bias_type = RAPT_TYPE_BF16);
     REFUSE(RAPT_ERROR_ARGUMENT, "flags", p.flags = 1u << 30);

@@ -73,7 +73,7 @@ static void check_choice(const char *device, const rapt_caps *caps,
 }
 
 /* What shaders/tiles.h asks of the portable kernels' numbers. */
-static void check_tile(const struct rapt_kernel_choice *choice)
+static void check_tile(const struct rapt_kernel_choice *choice, int scales, int pieces)
 {
     const uint32_t *spec = choice->spec;
     uint32_t tx = spec[RAPT_SPEC_TILE_B], v_keys = spec[RAPT_SPEC_TILE_C];
@@ -86,13 +86,15 @@ static void check_tile(const struct rapt_kernel_choice *choice)
     assert_true(spec[RAPT_SPEC_TILE_A] > 0 && spec[RAPT_SPEC_TILE_D] <= 1);
     assert_true(v_keys >= 4 && v_keys % 4 == 0);
     assert_int_equal(choice->block_kv % v_keys, 0);
-    assert_int_equal(choice->shared_bytes, rapt_tile_shared_bytes(spec));
+    assert_int_equal(choice->shared_bytes,
+                     rapt_tile_shared_bytes(spec, rapt_tile_key_bytes(scales, pieces)));
 }
 
 static int is_portable(int kernel)
 {
     const char *name = kernel < 0 ? NULL : rapt_kernel_name(kernel);
-    return name && strcmp(name + strlen(name) - 3, "_pt") == 0;
+    return name && (strcmp(name + strlen(name) - 3, "_pt") == 0 ||
+                    strcmp(name + strlen(name) - 4, "_pts") == 0);
 }
 
 static void check_selection(const char *device, const rapt_caps *caps,
@@ -109,10 +111,12 @@ static void check_selection(const char *device, const rapt_caps *caps,
     check_choice(device, caps, &s.merge);
     check_choice(device, caps, &s.stage);
     check_choice(device, caps, &s.reduce);
+    int pieces = request->n_kv_segments > 1;
+    int scales = request->kv_type >= RAPT_TYPE_INT8 && request->kv_type <= RAPT_TYPE_INT4;
     if (is_portable(s.prefill.kernel))
-        check_tile(&s.prefill);
+        check_tile(&s.prefill, scales, pieces);
     if (is_portable(s.decode.kernel))
-        check_tile(&s.decode);
+        check_tile(&s.decode, scales, pieces);
     assert_true(s.why[0] != 0 && s.target_items > 0);
     assert_true(s.max_keys_per_item >= s.prefill.block_kv);
     if (s.staged) {
