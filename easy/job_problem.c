@@ -201,7 +201,7 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         .fixed_split = options->fixed_split,
         .max_keys_per_item = options->max_keys_per_item,
         .shared_memory_limit = options->shared_memory_limit,
-        .scale_type = own->scale_type,
+        .scale_type = own->kv_type == RAPT_TYPE_INT4 ? RAPT_TYPE_F16 : own->scale_type,
         .scale_kind = own->scale_kind,
         .shared_scale = own->scale_kind == RAPT_SCALE_STATIC && own->n_k_scale == 1 &&
                         own->n_v_scale == 1,

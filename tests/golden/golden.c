@@ -68,6 +68,43 @@ static int set_number(rapt_problem *p, const char *key, const char *text)
         p->q_type = rapt_type_parse(text);
     else if (strcmp(key, "kv_type") == 0)
         p->kv_type = rapt_type_parse(text);
+    else if (strcmp(key, "scale_type") == 0)
+        p->scale_type = rapt_type_parse(text);
+    else if (strcmp(key, "scale_kind") == 0)
+        p->scale_kind = strcmp(text, "token") == 0 ? RAPT_SCALE_TOKEN : RAPT_SCALE_STATIC;
+    else
+        return 0;
+    return 1;
+}
+
+/* Lines that begin with "rope". The formulas' lines come after those that give dim and theta. */
+static int set_rope(struct golden *golden, const char *key, const char *text)
+{
+    rapt_rope *rope = &golden->rope;
+    float a[4] = {0};
+    if (strcmp(key, "rope") == 0) {
+        rope->struct_size = sizeof *rope;
+        rope->pairing = strcmp(text, "neox") == 0 ? RAPT_ROPE_NEOX : RAPT_ROPE_GPTJ;
+        golden->problem.rope = rope;
+        return strcmp(text, "neox") == 0 || strcmp(text, "gptj") == 0;
+    }
+    if (strcmp(key, "rope_dim") == 0)
+        rope->rotary_dim = (uint32_t)strtoul(text, NULL, 10);
+    else if (strcmp(key, "rope_offset") == 0)
+        rope->rotary_offset = (uint32_t)strtoul(text, NULL, 10);
+    else if (strcmp(key, "rope_theta") == 0)
+        rope->theta = strtof(text, NULL);
+    else if (strcmp(key, "rope_factor") == 0)
+        rope->attention_factor = golden->attention_factor = strtof(text, NULL);
+    else if (sscanf(text, "%f %f %f %f", &a[0], &a[1], &a[2], &a[3]) != 4 || rope->rotary_dim > 576)
+        return 0;
+    else if (strcmp(key, "rope_llama3") == 0)
+        golden->has_formula = rapt_rope_llama3(rope->rotary_dim, rope->theta, a[0], a[1], a[2],
+                                               (uint32_t)a[3], golden->frequency_scale) == RAPT_OK;
+    else if (strcmp(key, "rope_yarn") == 0)
+        golden->has_formula =
+            rapt_rope_yarn(rope->rotary_dim, rope->theta, a[0], a[2], a[3], (uint32_t)a[1],
+                           golden->frequency_scale, &golden->attention_factor) == RAPT_OK;
     else
         return 0;
     return 1;
@@ -94,6 +131,12 @@ static int set_array(struct golden *golden, const struct array *array)
                   {"prefix", "i32", (const void **)&p->prefix},
                   {"slopes", "f32", (const void **)&p->slopes},
                   {"sinks", "f32", (const void **)&p->sinks},
+                  {"k_scale", "f32", (const void **)&p->k_scale},
+                  {"v_scale", "f32", (const void **)&p->v_scale},
+                  {"frequency_scale", "f32", (const void **)&golden->rope.frequency_scale},
+                  {"rope_table", "f32", (const void **)&golden->rope.table},
+                  {"rope_pos", "i32", (const void **)&p->rope_pos},
+                  {"k_rope_pos", "i32", (const void **)&p->k_rope_pos},
                   {"bias_offsets", "u64", (const void **)&p->bias_offsets}};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         if (strcmp(array->name, arrays[i].name) == 0) {
@@ -102,6 +145,12 @@ static int set_array(struct golden *golden, const struct array *array)
                 golden->n_o = array->n;
             if (strcmp(array->name, "lse") == 0)
                 golden->n_rows = array->n;
+            if (strcmp(array->name, "k_scale") == 0)
+                p->n_k_scale = (uint32_t)array->n;
+            if (strcmp(array->name, "v_scale") == 0)
+                p->n_v_scale = (uint32_t)array->n;
+            if (strcmp(array->name, "rope_table") == 0)
+                golden->rope.n_table_positions = (uint32_t)array->n / golden->rope.rotary_dim;
             return strcmp(array->kind, arrays[i].kind) == 0;
         }
     rapt_array *tensor = strcmp(array->name, "q") == 0      ? &p->q
@@ -136,6 +185,8 @@ static int read_line(const char *path, struct golden *golden, char *line, struct
         return ++*n_arrays < 32 ? 1 : fail(path, "too many arrays", "");
     if (sscanf(line, "%23s %199[^\n]", key, text) != 2)
         return fail(path, "not understood: ", line);
+    if (strncmp(key, "rope", 4) == 0)
+        return set_rope(golden, key, text) ? 1 : fail(path, "unknown: ", line);
     if (strcmp(key, "mask") != 0)
         return set_number(&golden->problem, key, text) ? 1 : fail(path, "unknown: ", line);
     if (rapt_mask_parse(NULL, text, NULL, &golden->mask) != RAPT_OK)

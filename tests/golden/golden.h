@@ -12,6 +12,9 @@ struct golden {
     const double *o, *lse, *max_logit;
     uint64_t n_o, n_rows;
     rapt_mask *mask;
+    rapt_rope rope;
+    float frequency_scale[288], attention_factor; /* by this library's own Llama 3 and YaRN */
+    int has_formula;
     void *bytes;
 };
 

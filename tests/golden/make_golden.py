@@ -9,6 +9,7 @@ import math
 import pathlib
 import re
 import sys
+from decimal import Decimal, getcontext
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 FOLDER = pathlib.Path(__file__).resolve().parent / "cases"
 TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 INF = math.inf
+getcontext().prec = 60
+TWO_PI = 2 * Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640629")
 
 
 def allowed(mask, pos, key, prefix):
@@ -64,12 +67,94 @@ class Case:
         self.bias, self.bias_per_head, self.bias_lowest = None, False, False
         self.q_pos0 = self.q_pos = self.kv_pos0 = None
         self.page_size = 0
+        self.scale_kind, self.scale_type, self.static = None, None, None  # of int8 and fp8_e4m3
+        self.rope = None  # pairing, and what Rope takes
+        self.rope_pos = self.rope_kv_pos = None
         self.data, self.sink_values = "normal", None
         for key, value in changes.items():
             if not hasattr(self, key):
                 raise AttributeError(key)
             setattr(self, key, value)
         self.dim_v = self.dim_v or self.dim
+        self.rope = Rope(self.dim, **self.rope) if self.rope else None
+
+
+class Rope:
+    """Rotary embedding as its papers have it: RoFormer (Su et al. 2021) in both pairings, Llama 3.1's
+    stretched frequencies, YaRN (Peng et al. 2023) with its temperature."""
+
+    def __init__(self, head_dim, pairing, dim=None, offset=0, theta=10000.0, factor=1.0, llama3=None,
+                 yarn=None, table=False):
+        self.pairing, self.dim, self.offset = pairing, dim or head_dim, offset
+        self.theta, self.factor, self.llama3, self.yarn, self.table = theta, factor, llama3, yarn, table
+        half = self.dim // 2
+        # Far from the origin doubles have no angle left, so frequencies are decimal.
+        self.exact = [Decimal(theta) ** (Decimal(-2 * i) / self.dim) for i in range(half)]
+        self.frequencies = torch.tensor([float(f) for f in self.exact], dtype=torch.float64)
+        self.scale = None
+        if llama3:
+            stretch, low, high, context = llama3
+            waves = context * self.frequencies / (2 * math.pi)  # in the original context
+            blend = ((waves - low) / (high - low)).clamp(0, 1)
+            self.scale = ((1 - blend) / stretch + blend).float()
+        if yarn:
+            stretch, context, fast, slow = yarn
+            dim_of = [self.dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(theta))
+                      for turns in (fast, slow)]
+            first, last = max(math.floor(dim_of[0]), 0), min(math.ceil(dim_of[1]), self.dim - 1)
+            ramp = ((torch.arange(half, dtype=torch.float64) - first) / (last - first)).clamp(0, 1)
+            self.scale = (ramp / stretch + 1 - ramp).float()
+            self.factor = f32(0.1 * math.log(stretch) + 1)
+        if self.scale is not None:
+            self.exact = [f * Decimal(x) for f, x in zip(self.exact, self.scale.tolist())]
+        self.rows = None
+        if table:  # any numbers: cosines and sines of nothing
+            self.rows = torch.randn(table, self.dim, generator=torch.Generator().manual_seed(9)).float()
+
+    def __call__(self, x, positions):
+        """x [tokens, heads, dim] in float64, rotated."""
+        half = self.dim // 2
+        if self.table:
+            cos, sin = self.rows[positions].to(torch.float64).split(half, dim=1)
+        else:
+            angles = torch.tensor([[float(p * f % TWO_PI) for f in self.exact]
+                                   for p in positions.tolist()], dtype=torch.float64)
+            cos, sin = torch.cos(angles) * self.factor, torch.sin(angles) * self.factor
+        cos, sin = cos[:, None], sin[:, None]
+        x, part = x.clone(), x[..., self.offset:self.offset + self.dim]
+        if self.pairing == "neox":
+            x0, x1 = part[..., :half], part[..., half:]
+            turned = torch.cat([x0 * cos - x1 * sin, x1 * cos + x0 * sin], dim=-1)
+        else:
+            x0, x1 = part[..., 0::2], part[..., 1::2]
+            turned = torch.stack([x0 * cos - x1 * sin, x1 * cos + x0 * sin], dim=-1).flatten(-2)
+        x[..., self.offset:self.offset + self.dim] = turned
+        return x
+
+
+def quantized(case, x, static):
+    """f32 [tokens, heads, dim] as a quantized cache holds it, read back."""
+    kind = case.kv_type
+    if kind in ("int8", "fp8_e4m3"):
+        limit = 127 if kind == "int8" else 448
+        axes = (1, 2) if case.scale_kind == "token" else 2
+        scale = static[None, :, None] if static is not None else x.abs().amax(axes, keepdim=True) / limit
+        scale = scale.to(TYPES[case.scale_type or "f32"]).float()
+        codes = (x / scale).clamp(-limit, limit)
+        codes = codes.round() if kind == "int8" else codes.to(torch.float8_e4m3fn).float()
+        return codes * scale
+    groups = x.unflatten(2, (-1, 32))
+    if kind == "int4":
+        scale = (groups.abs().amax(3, keepdim=True) / 7).half().float()
+        return ((groups / scale).round().clamp(-7, 7) * scale).flatten(2)
+    if kind == "q8_0":
+        d = groups.abs().amax(3, keepdim=True) / 127
+        codes = (groups * (1 / d)).double()
+        codes = torch.copysign((codes.abs() + 0.5).floor(), codes).float()
+        return (codes * d.half().float()).flatten(2)
+    d = groups.gather(3, groups.abs().argmax(3, keepdim=True)) / -8
+    codes = ((groups * (1 / d)) + 8.5).trunc().clamp(max=15) - 8
+    return (codes * d.half().float()).flatten(2)
 
 
 def values(case, generator, n_tokens, n_heads, dim, what):
@@ -96,8 +181,43 @@ def tensors(case, generator):
             ("v", case.kv_len, case.kv_heads, case.dim_v, case.kv_given, case.kv_type)):
         x = values(case, generator, sum(lengths), heads, dim, what).to(TYPES[given])
         stored[what] = x
-        exact[what] = (x.to(TYPES[kept]) if kept else x).to(torch.float64)
+        if kept in TYPES:
+            x = x.to(TYPES[kept])
+        exact[what] = x.to(torch.float64)
     return stored, exact
+
+
+def positions(case):
+    """Of the queries and of the keys, all sequences one after the other."""
+    q, k, at = [], [], 0
+    for b, (n_q, n_kv) in enumerate(zip(case.q_len, case.kv_len)):
+        key0 = case.kv_pos0[b] if case.kv_pos0 else 0
+        pos = (case.q_pos0[b] if case.q_pos0 else key0 + n_kv - n_q) + torch.arange(n_q)
+        q.append(torch.tensor(case.q_pos[at:at + n_q]) if case.q_pos else pos)
+        k.append(key0 + torch.arange(n_kv))
+        at += n_q
+    return torch.cat(q), torch.cat(k)
+
+
+def store(case, stored, exact):
+    """Rotates, then quantizes. Keys of a page pool are rotated in it."""
+    statics = {}
+    if case.rope:
+        q_pos, k_pos = positions(case)
+        if case.rope_pos:
+            q_pos = torch.tensor(case.rope_pos)
+        if case.rope_kv_pos:
+            k_pos = torch.tensor(case.rope_kv_pos)
+        exact["q"] = case.rope(exact["q"], q_pos)
+        exact["k"] = case.rope(exact["k"], k_pos).float().to(torch.float64)
+        if case.page_size:
+            stored["k"] = exact["k"].float()
+    for what in ("k", "v"):
+        if case.scale_kind == "static":
+            statics[what] = torch.tensor(case.static[what]).float()
+        if case.kv_type and case.kv_type not in TYPES:
+            exact[what] = quantized(case, exact[what].float(), statics.get(what)).to(torch.float64)
+    return statics
 
 
 def biases(case, generator):
@@ -194,6 +314,8 @@ def raw(x, kind):
 def make(case, seed):
     generator = torch.Generator().manual_seed(seed)
     stored, exact = tensors(case, generator)
+    statics = store(case, stored, exact)
+    all_q, all_k = positions(case)
     slopes = sinks = None
     if case.alibi:
         slopes = torch.tensor([2.0 ** (-8 * (h + 1) / case.heads) for h in range(case.heads)]).float()
@@ -203,11 +325,7 @@ def make(case, seed):
     bias = biases(case, generator) if case.bias else None
     outputs, at_q, at_kv, agreed = ([], [], []), 0, 0, 0
     for b, (n_q, n_kv) in enumerate(zip(case.q_len, case.kv_len)):
-        key0 = case.kv_pos0[b] if case.kv_pos0 else 0
-        key = key0 + torch.arange(n_kv)
-        pos = (case.q_pos0[b] if case.q_pos0 else key0 + n_kv - n_q) + torch.arange(n_q)
-        if case.q_pos:
-            pos = torch.tensor(case.q_pos[at_q:at_q + n_q])
+        pos, key = all_q[at_q:at_q + n_q], all_k[at_kv:at_kv + n_kv]
         prefix = case.prefix[b] if case.prefix else 0
         part = [exact[w][a:a + n] for w, a, n in
                 (("q", at_q, n_q), ("k", at_kv, n_kv), ("v", at_kv, n_kv))]
@@ -256,6 +374,13 @@ def make(case, seed):
     elif bias:  # one behind the other, rows of kv_len
         add("bias", case.bias, torch.cat([x.flatten() for x in bias]))
         add("bias_offsets", "u64", cumulative([x.numel() for x in bias])[:-1])
+    for what, scale in statics.items():
+        add(what + "_scale", "f32", scale)
+    if case.rope:
+        add("frequency_scale", "f32", case.rope.scale)
+        add("rope_table", "f32", case.rope.rows)
+        add("rope_pos", "i32", case.rope_pos)
+        add("k_rope_pos", "i32", case.rope_kv_pos)
     add("q", case.q_given, stored["q"])
     add("k", case.kv_given, stored["k"])
     add("v", case.kv_given, stored["v"])
@@ -266,9 +391,16 @@ def make(case, seed):
 def write(case, numbers, arrays):
     lines = ["rapt golden 1"] + [f"{key} {value}" for key, value in numbers.items()]
     lines.append("mask " + case.mask)
-    for key in ("q_type", "kv_type"):
+    for key in ("q_type", "kv_type", "scale_kind", "scale_type"):
         if getattr(case, key):
             lines.append(f"{key} {getattr(case, key)}")
+    if case.rope:
+        rope = case.rope
+        lines += [f"rope {rope.pairing}", f"rope_dim {rope.dim}", f"rope_offset {rope.offset}",
+                  f"rope_theta {f32(rope.theta).hex()}", f"rope_factor {f32(rope.factor).hex()}"]
+        for key in ("llama3", "yarn"):
+            if getattr(rope, key):
+                lines.append(f"rope_{key} " + " ".join(map(str, getattr(rope, key))))
     lines += [f"array {name} {kind} {x.numel()}" for name, kind, x in arrays] + ["end", ""]
     text = "\n".join(lines)
     text = text[:-1] + " " * (-len(text) % 8) + "\n"
@@ -356,6 +488,36 @@ def cases():
     yield Case("f16_limit", data="limit", q_given="f16", kv_given="f16", q_len=[4], kv_len=[30])
     yield Case("f16_denormals", data="denormal", q_given="f16", kv_given="f16", q_len=[4],
                kv_len=[30])
+    ragged = {"heads": 4, "kv_heads": 2, "q_len": [5, 1], "kv_len": [9, 21], "mask": "causal"}
+    for kind in ("int8", "fp8_e4m3", "int4", "q8_0", "q4_0"):
+        yield Case(f"kv_{kind}", **ragged, dim=64, dim_v=32, kv_type=kind)
+        yield Case(f"kv_{kind}_pages", **ragged, dim=32, kv_given="f16", kv_type=kind, page_size=8)
+    yield Case("kv_int8_token", **ragged, dim=40, kv_type="int8", scale_kind="token")
+    yield Case("kv_int8_static", **ragged, dim=24, kv_type="int8", scale_kind="static",
+               static={"k": [0.02, 0.03], "v": [0.025]})
+    yield Case("kv_fp8_static_f16", **ragged, dim=24, kv_type="fp8_e4m3", scale_kind="static",
+               scale_type="f16", static={"k": [0.01], "v": [0.005, 0.02]})
+    yield Case("kv_int8_f16_scales", **ragged, dim=48, kv_type="int8", scale_type="f16", page_size=16)
+    yield Case("rope_neox", **ragged, dim=64, rope={"pairing": "neox"})
+    yield Case("rope_gptj", **ragged, dim=32, rope={"pairing": "gptj", "theta": 500000.0}, q_given="f16")
+    yield Case("rope_partial", **ragged, dim=48, rope={"pairing": "neox", "dim": 20, "offset": 22})
+    yield Case("rope_mla", heads=4, kv_heads=1, dim=96, dim_v=64, q_len=[3], kv_len=[20], mask="causal",
+               rope={"pairing": "gptj", "dim": 32, "offset": 64})
+    yield Case("rope_llama3", **ragged, dim=64, kv_pos0=[3000, 90000],
+               rope={"pairing": "neox", "theta": 500000.0, "llama3": (8, 1, 4, 2048)})
+    yield Case("rope_yarn", **ragged, dim=64, kv_pos0=[3000, 90000],
+               rope={"pairing": "gptj", "yarn": (4, 1024, 32, 1)})
+    yield Case("rope_table", **ragged, dim=32, rope={"pairing": "neox", "dim": 16, "table": 40})
+    yield Case("rope_positions", heads=4, kv_heads=2, q_len=[4], kv_len=[12], mask="causal",
+               rope={"pairing": "gptj", "factor": 1.5}, rope_pos=[7, 1000000, -5, 0],
+               rope_kv_pos=[3 * j - 10 for j in range(12)])
+    yield Case("rope_pool", **ragged, dim=32, rope={"pairing": "neox"}, page_size=16)
+    yield Case("rope_pool_yarn", **ragged, dim=64, kv_pos0=[3000, 90000], page_size=4,
+               rope={"pairing": "gptj", "yarn": (4, 1024, 16, 2)})
+    yield Case("rope_pool_far", **ragged, dim=64, kv_pos0=[1000000, 20000000], page_size=4,
+               rope={"pairing": "neox"})
+    yield Case("rope_pool_int8", **ragged, dim=32, rope={"pairing": "gptj"}, page_size=16,
+               kv_type="int8")
 
 
 def main():
