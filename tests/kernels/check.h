@@ -14,7 +14,7 @@
 enum check_layout {
     CHECK_DENSE,       /* [total, H, D]; pages [page, token, head, D] */
     CHECK_HND,         /* [H, total, D]; pages [page, head, token, D] */
-    CHECK_PADDED,      /* rows of D + 2 elements: nothing is aligned */
+    CHECK_PADDED,      /* rows of D + 2 elements, of quantized types an odd byte: nothing is aligned */
     CHECK_INTERLEAVED, /* K and V heads by turns */
     CHECK_T2HD,        /* [total, 2, H, D], pages [page, token, 2, head, D] */
     CHECK_BS2HD,       /* [B, longest, 2, H, D] */
@@ -48,6 +48,8 @@ enum check_bias {
     CHECK_BIAS_HOLES
 };
 
+enum { CHECK_QUANTIZED = 10, CHECK_PIECES };
+
 struct check_case {
     const char *name;
     uint32_t d, dv, heads, kv_heads;
@@ -64,7 +66,14 @@ struct check_case {
     uint32_t n_splits, fixed_split, max_keys, block_q, block_kv, n_slices;
     int n_seqs; /* 0 = the usual batch */
     int32_t q_len[CHECK_MAX_SEQS], kv_len[CHECK_MAX_SEQS];
-    int shapes; /* 1 = for every kernel, 2 = for one K/V type, 3 = not in quick runs either */
+    /* quantized K/V; a pool in pieces, each a buffer of its own or ranges of one */
+    rapt_scale_kind scale_kind;
+    rapt_type scale_type; /* DEFAULT = f32 */
+    int shared_scale;
+    uint32_t n_segments;
+    int own_buffers;
+    int shapes; /* 1 = for every kernel, 2 = for one K/V type, 3 = not in quick runs either; by name
+                   alone: CHECK_QUANTIZED, CHECK_PIECES */
 };
 
 /* What runs: the kernels to force and how sequences must look to reach them. */
@@ -115,6 +124,15 @@ struct check_problem {
     int shares[CHECK_N_TENSORS];                 /* tensor whose buffer it lies in */
     uint64_t element[CHECK_N_TENSORS];           /* its element 0 in that buffer */
     struct check_buffer slopes, sinks, bias, lse, max_logit, reduced;
+    /* of quantized K and V: scales, and what the reference reads, [total_kv, Hkv, D] */
+    struct check_buffer scales[2];
+    rapt_layout scale_layout[2];
+    rapt_type scale_type;
+    float static_scale[2][8], *plain[2];
+    /* pieces 1 to 3 of K's and V's pool */
+    struct check_buffer pieces[2][3];
+    uint64_t piece_bytes[CHECK_N_TENSORS];
+    uint32_t pages_per_piece;
     rapt_mask *mask;
     float scale;
 };
@@ -125,7 +143,24 @@ void check_problem_destroy(struct check_problem *problem);
 /* Element of (sequence, token, head, 0) of Q, K, V or the output, from the tensor's element 0. */
 uint64_t check_element(const struct check_problem *problem, enum check_tensor tensor, int seq,
                        uint32_t token, uint32_t head);
+/* Where such an element lies. */
+uint8_t *check_place(const struct check_problem *problem, enum check_tensor tensor, uint64_t element);
+/* Bytes of what the strides of a type count, and a row in that. */
+uint32_t check_unit(rapt_type type);
+uint32_t check_row(const struct check_problem *problem, enum check_tensor tensor);
 rapt_buffer check_range(const struct check_problem *problem, enum check_tensor tensor);
+
+/* stored.c: quantized rows and their scales; pools in pieces */
+rapt_status check_stored_create(rapt_easy *easy, struct check_problem *problem);
+void check_stored_destroy(struct check_problem *problem);
+rapt_status check_stored_token(struct check_problem *problem, enum check_tensor tensor, int seq,
+                               uint32_t token, const float *rows);
+rapt_array check_stored_array(const struct check_problem *problem, enum check_tensor tensor);
+uint64_t check_scale_offset(const struct check_problem *problem, enum check_tensor tensor, int seq);
+void check_pieces_fill(struct check_problem *problem);
+rapt_status check_pieces_create(rapt_easy *easy, struct check_problem *problem);
+void check_pieces_range(const struct check_problem *problem, enum check_tensor tensor,
+                        rapt_buffer *out_ranges);
 
 rapt_status check_buffer_create(rapt_easy *easy, const char *name, uint64_t bytes, uint64_t shift,
                                 struct check_buffer *out_buffer);

@@ -116,6 +116,7 @@ static rapt_status fill_pages(struct check_problem *p)
         p->last_len[b] = kv ? (kv - 1) % size + 1 : 0;
     }
     p->n_pool = n + n / 2 + 1;
+    check_pieces_fill(p);
     p->pages = calloc(p->n_pool, sizeof *p->pages);
     if (!p->pages)
         return RAPT_ERROR_HOST_MEMORY;
@@ -149,7 +150,9 @@ static void lay_out(struct check_problem *p, enum check_tensor t, uint64_t outer
 static void lay_out_alone(struct check_problem *p, enum check_tensor t, int pages, uint64_t n,
                           uint64_t heads, uint64_t dim)
 {
-    uint64_t row = p->c.layout == CHECK_PADDED ? dim + 2 : dim;
+    int bytes = p->type[t] == RAPT_TYPE_INT8 || p->type[t] == RAPT_TYPE_FP8_E4M3 ||
+                p->type[t] == RAPT_TYPE_INT4;
+    uint64_t row = p->c.layout == CHECK_PADDED ? dim + (bytes ? 1 : 2) : dim;
     if (p->c.layout == CHECK_HND)
         lay_out(p, t, pages ? heads * n * row : 0, row, n * row);
     else
@@ -159,15 +162,15 @@ static void lay_out_alone(struct check_problem *p, enum check_tensor t, int page
 static void fill_layouts(struct check_problem *p)
 {
     const struct check_case *c = &p->c;
-    uint64_t hq = c->heads, hk = c->kv_heads, d = c->d, n = longest(p);
+    uint64_t hq = c->heads, hk = c->kv_heads, d = check_row(p, CHECK_K), n = longest(p);
     uint64_t kv_tokens = c->page_size ? c->page_size : (uint64_t)p->cu_kv[p->n_seqs] + 1;
     int pages = c->page_size != 0;
     for (int t = 0; t < CHECK_N_TENSORS; t++)
         p->shares[t] = t;
-    lay_out_alone(p, CHECK_Q, 0, (uint64_t)p->cu_q[p->n_seqs] + 1, hq, d);
+    lay_out_alone(p, CHECK_Q, 0, (uint64_t)p->cu_q[p->n_seqs] + 1, hq, c->d);
     lay_out_alone(p, CHECK_OUT, 0, (uint64_t)p->cu_q[p->n_seqs] + 1, hq, c->dv);
     lay_out_alone(p, CHECK_K, pages, kv_tokens, hk, d);
-    lay_out_alone(p, CHECK_V, pages, kv_tokens, hk, c->dv);
+    lay_out_alone(p, CHECK_V, pages, kv_tokens, hk, check_row(p, CHECK_V));
     if (c->layout < CHECK_INTERLEAVED)
         return;
     p->shares[CHECK_V] = CHECK_K;
@@ -205,13 +208,12 @@ uint64_t check_element(const struct check_problem *p, enum check_tensor t, int s
 
 static void store(const struct check_problem *p, enum check_tensor t, uint64_t element, float x)
 {
-    uint8_t *base = p->memory[p->shares[t]].map + p->memory[p->shares[t]].first;
-    uint64_t i = p->element[t] + element;
+    uint8_t *place = check_place(p, t, element);
     if (p->type[t] == RAPT_TYPE_F32) {
-        ((float *)(void *)base)[i] = x;
+        *(float *)(void *)place = x;
     } else {
         uint16_t bits = p->type[t] == RAPT_TYPE_F16 ? rapt_f16_from_f32(x) : rapt_bf16_from_f32(x);
-        ((uint16_t *)(void *)base)[i] = bits;
+        *(uint16_t *)(void *)place = bits;
     }
 }
 
@@ -287,7 +289,20 @@ static float query_value(struct check_problem *p, const float *common, uint32_t 
     }
 }
 
-static void fill_values(struct check_problem *p)
+/* One token of K or V, quantized: all heads at once, as the scale may be theirs together. */
+static rapt_status fill_quantized(struct check_problem *p, int b, uint32_t token, uint32_t kv_len,
+                                  const float *common)
+{
+    float rows[8 * 576];
+    for (uint32_t i = 0; i < p->c.kv_heads * p->c.d; i++)
+        rows[i] = key_value(p, token, kv_len, common, i % p->c.d);
+    rapt_status status = check_stored_token(p, CHECK_K, b, token, rows);
+    for (uint32_t i = 0; i < p->c.kv_heads * p->c.dv; i++)
+        rows[i] = value_value(p);
+    return status == RAPT_OK ? check_stored_token(p, CHECK_V, b, token, rows) : status;
+}
+
+static rapt_status fill_values(struct check_problem *p)
 {
     float common[576];
     for (uint32_t i = 0; i < 576; i++)
@@ -301,7 +316,12 @@ static void fill_values(struct check_problem *p)
                 for (uint32_t i = 0; i < p->c.d; i++)
                     store(p, CHECK_Q, at + i, query_value(p, common, i));
             }
-        for (uint32_t t = 0; t < kv_len; t++)
+        for (uint32_t t = 0; p->plain[0] && t < kv_len; t++) {
+            rapt_status status = fill_quantized(p, b, t, kv_len, common);
+            if (status != RAPT_OK)
+                return status;
+        }
+        for (uint32_t t = 0; !p->plain[0] && t < kv_len; t++)
             for (uint32_t h = 0; h < p->c.kv_heads; h++) {
                 uint64_t k = check_element(p, CHECK_K, b, t, h);
                 uint64_t v = check_element(p, CHECK_V, b, t, h);
@@ -311,6 +331,7 @@ static void fill_values(struct check_problem *p)
                     store(p, CHECK_V, v + i, value_value(p));
             }
     }
+    return RAPT_OK;
 }
 
 static float bias_value(struct check_problem *p)
@@ -368,7 +389,7 @@ static rapt_status create_tensors(rapt_easy *easy, struct check_problem *p)
     uint64_t need[CHECK_N_TENSORS] = {0};
     uint32_t tokens = longest(p);
     const uint32_t heads[] = {p->c.heads, p->c.kv_heads, p->c.kv_heads, p->c.heads};
-    const uint32_t dims[] = {p->c.d, p->c.d, p->c.dv, p->c.dv};
+    const uint32_t dims[] = {p->c.d, check_row(p, CHECK_K), check_row(p, CHECK_V), p->c.dv};
     for (int t = 0; t < CHECK_N_TENSORS; t++) {
         int kv = t == CHECK_K || t == CHECK_V;
         const rapt_layout *l = &p->layout[t];
@@ -385,7 +406,7 @@ static rapt_status create_tensors(rapt_easy *easy, struct check_problem *p)
     for (int t = 0; t < CHECK_N_TENSORS; t++) {
         if (p->shares[t] != t)
             continue;
-        uint64_t bytes = need[t] * rapt_type_bytes(p->type[t]);
+        uint64_t bytes = (need[t] * check_unit(p->type[t]) + 3) / 4 * 4;
         rapt_status status = check_buffer_create(
             easy, names[t], bytes, p->c.layout == CHECK_PADDED ? 12 : 0, &p->memory[t]);
         if (status != RAPT_OK)
@@ -442,19 +463,29 @@ rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, ra
         status = create_tensors(easy, p);
     }
     if (status == RAPT_OK)
+        status = check_pieces_create(easy, p);
+    if (status == RAPT_OK)
+        status = check_stored_create(easy, p);
+    if (status == RAPT_OK)
         status = create_statistics(easy, p);
     if (status != RAPT_OK)
         return status;
-    fill_values(p);
+    status = fill_values(p);
     for (int t = 0; t < CHECK_N_TENSORS; t++)
         p->memory[t].hash = check_buffer_hash(&p->memory[t]);
-    return RAPT_OK;
+    for (int i = 0; i < 2; i++) {
+        p->scales[i].hash = check_buffer_hash(&p->scales[i]);
+        for (int j = 0; j < 3; j++)
+            p->pieces[i][j].hash = check_buffer_hash(&p->pieces[i][j]);
+    }
+    return status;
 }
 
 void check_problem_destroy(struct check_problem *p)
 {
     for (int t = 0; t < CHECK_N_TENSORS; t++)
         check_buffer_destroy(&p->memory[t]);
+    check_stored_destroy(p);
     check_buffer_destroy(&p->slopes);
     check_buffer_destroy(&p->sinks);
     check_buffer_destroy(&p->bias);
@@ -470,7 +501,7 @@ rapt_buffer check_range(const struct check_problem *p, enum check_tensor t)
 {
     const struct check_buffer *memory = &p->memory[p->shares[t]];
     rapt_buffer range = check_buffer_range(memory);
-    uint64_t skip = p->element[t] * rapt_type_bytes(p->type[t]);
+    uint64_t skip = p->element[t] * check_unit(p->type[t]);
     range.offset += skip;
     range.size -= skip;
     return range;

@@ -60,9 +60,10 @@ static int find_or_portable(const char *op, rapt_type type, const char *path)
 
 static void run_cases(struct check_target *target, rapt_type kv, const char *path, int shapes)
 {
+    int both = find("tiled", kv, path);
     target->kv = kv;
-    target->force_prefill = find_or_portable("prefill", kv, path) + 1;
-    target->force_decode = find_or_portable("decode", kv, path) + 1;
+    target->force_prefill = (both >= 0 ? both : find_or_portable("prefill", kv, path)) + 1;
+    target->force_decode = (both >= 0 ? both : find_or_portable("decode", kv, path)) + 1;
     for (int i = 0; i < check_n_cases; i++) {
         const struct check_case *c = &check_cases[i];
         if (target->only ? strcmp(target->only, c->name) != 0 : c->shapes > shapes)
@@ -81,7 +82,7 @@ static void run_some(struct check_target *target, rapt_type kv, const char *path
         if (only && strcmp(only, *names) != 0)
             continue;
         target->only = *names;
-        run_cases(target, kv, path, 3);
+        run_cases(target, kv, path, CHECK_PIECES);
     }
     target->only = only;
 }
@@ -144,6 +145,41 @@ static int is_thorough(const struct check_target *target, const struct row_name 
            split_name(info.prefill_kernel, &usual) && strcmp(usual.path, row->path) == 0;
 }
 
+/* Quantized K/V: one shape and its layouts and scales; more where compiling is quick. */
+static void run_quantized(struct check_target *target, const struct row_name *row, int quick)
+{
+    static const char *const all[] = {"everything", "pages, unaligned", "unaligned", NULL};
+    static const char *const scaled[] = {"scales f16", NULL};
+    static const char *const rows[] = {"scales per token", "scales static", "scale static, one, f16",
+                                       "d72/40 odd", NULL};
+    static const char *const more[] = {"d96/32", "BS2HD",       "tile edges",     "splits",
+                                       "slices", "fixed split", "one key dominates", NULL};
+    rapt_type type = row->type;
+    int gpu = rapt_device_caps(rapt_easy_device(target->easy))->device_type !=
+              VK_PHYSICAL_DEVICE_TYPE_CPU;
+    run_some(target, type, row->path, all);
+    if (type == RAPT_TYPE_INT8 || type == RAPT_TYPE_FP8_E4M3 || type == RAPT_TYPE_INT4)
+        run_some(target, type, row->path, scaled);
+    if (type == RAPT_TYPE_INT8)
+        run_some(target, type, row->path, rows);
+    if (type == RAPT_TYPE_FP8_E4M3)
+        run_some(target, type, row->path, rows + 1);
+    if (type != RAPT_TYPE_INT8 && type != RAPT_TYPE_FP8_E4M3)
+        run_some(target, type, row->path, more + (quick ? 7 : 0));
+    else if (gpu && !quick)
+        run_some(target, type, row->path, more);
+}
+
+/* Pools in pieces: both operations, whatever the type. */
+static void run_pieces(struct check_target *target, const struct row_name *row)
+{
+    static const char *const pieces[] = {"2 pieces of a buffer", "3 pieces, HND",
+                                         "4 pieces, unaligned", NULL};
+    run_some(target, row->type, row->path, pieces);
+    target->decode = 1;
+    run_some(target, row->type, row->path, pieces + 1);
+}
+
 static void run_row(struct check_target *target, const struct row_name *row)
 {
     static const char *const splits[] = {
@@ -173,6 +209,10 @@ static void run_row(struct check_target *target, const struct row_name *row)
         run_some(target, RAPT_TYPE_F32, row->path, splits);
     } else if (strcmp(row->op, "logit_reduce") == 0) {
         run_some(target, RAPT_TYPE_F32, row->path, reduced);
+    } else if (strcmp(row->path, "pts") == 0) {
+        run_pieces(target, row);
+    } else if (row->type >= RAPT_TYPE_INT8) {
+        run_quantized(target, row, quick);
     } else if (strcmp(row->op, "stage") == 0) {
         run_some(target, row->type, row->path, stages);
     } else {

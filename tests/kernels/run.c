@@ -71,6 +71,14 @@ static int make_plan(struct run *run, const struct check_target *target)
         .n_splits = c->n_splits,
         .fixed_split = c->fixed_split,
         .max_keys_per_item = c->max_keys,
+        .scale_type = p->scale_type,
+        .scale_kind = c->scale_kind,
+        .shared_scale = c->shared_scale,
+        .k_scale = p->scale_layout[0],
+        .v_scale = p->scale_layout[1],
+        .integer_dot = RAPT_CHOICE_NEVER,
+        .n_kv_segments = c->n_segments,
+        .pages_per_segment = p->pages_per_piece,
     };
     if (rapt_plan_create_forced(rapt_easy_device(run->easy), &params, target->force_prefill,
                                 target->force_decode, &run->plan) != RAPT_OK)
@@ -104,7 +112,7 @@ static int prepare(struct run *run, int only, rapt_step *step)
     int first = only < 0 ? 0 : only;
     uint32_t zero[2] = {0, 0};
     int32_t cu_q[2], cu_kv[2];
-    uint64_t offsets[CHECK_N_TENSORS];
+    uint64_t offsets[CHECK_N_TENSORS], scale_offsets[2];
     rapt_step_params params = {
         .struct_size = sizeof params,
         .n_seqs = only < 0 ? (uint32_t)p->n_seqs : 1,
@@ -143,6 +151,12 @@ static int prepare(struct run *run, int only, rapt_step *step)
             params.cu_kv = cu_kv;
             params.k_offsets = &offsets[CHECK_K];
             params.v_offsets = &offsets[CHECK_V];
+            for (int i = 0; i < 2; i++)
+                scale_offsets[i] = check_scale_offset(p, i ? CHECK_V : CHECK_K, only);
+            if (p->scales[0].buffer && c->scale_kind != RAPT_SCALE_STATIC) {
+                params.k_scale_offsets = &scale_offsets[0];
+                params.v_scale_offsets = &scale_offsets[1];
+            }
         }
     }
     if (c->bias) { /* as fill_bias lays it out: one area per head, as large as the largest */
@@ -199,7 +213,11 @@ static int execute(struct run *run, const rapt_step *step, uint32_t n_slices)
         .slopes = check_buffer_range(&p->slopes),
         .sinks = check_buffer_range(&p->sinks),
         .bias = check_buffer_range(&p->bias),
+        .k_scale = check_buffer_range(&p->scales[0]),
+        .v_scale = check_buffer_range(&p->scales[1]),
     };
+    check_pieces_range(p, CHECK_K, record.k_segments);
+    check_pieces_range(p, CHECK_V, record.v_segments);
     if (n_slices < 2 || step->n_items < 2)
         return submit(run, &record);
     for (uint32_t s = 0, next; s < n_slices; s++) {
@@ -234,6 +252,7 @@ static int check_memory(struct run *run)
     const struct check_buffer *const guarded[] = {
         &p->memory[0], &p->memory[1], &p->memory[2], &p->memory[3], &p->lse,      &p->max_logit,
         &p->reduced,   &p->slopes,    &p->sinks,     &p->bias,      &run->tables, &run->workspace,
+        &p->scales[0], &p->scales[1],
     };
     for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
         if (!check_buffer_guarded(guarded[i])) {
@@ -243,6 +262,11 @@ static int check_memory(struct run *run)
     for (int t = CHECK_Q; t <= CHECK_V; t++)
         if (p->memory[t].buffer && check_buffer_hash(&p->memory[t]) != p->memory[t].hash)
             return fail(run, "an input was overwritten");
+    for (int i = 0; i < 8; i++) {
+        const struct check_buffer *b = i < 6 ? &p->pieces[i / 3][i % 3] : &p->scales[i - 6];
+        if (b->buffer && (!check_buffer_guarded(b) || check_buffer_hash(b) != b->hash))
+            return fail(run, "a piece of a pool or a scale was overwritten");
+    }
     struct check_buffer *out = &p->memory[CHECK_OUT];
     size_t size = rapt_type_bytes(p->type[CHECK_OUT]), row = size * p->c.dv;
     uint8_t *copy = malloc(out->bytes);
@@ -279,6 +303,7 @@ static rapt_array array_of(const struct check_problem *p, enum check_tensor t)
 static void describe(const struct check_problem *p, rapt_problem *out)
 {
     const struct check_case *c = &p->c;
+    int paged = c->page_size && !p->plain[0];
     *out = (rapt_problem){
         .struct_size = sizeof *out,
         .n_seqs = (uint32_t)p->n_seqs,
@@ -287,19 +312,19 @@ static void describe(const struct check_problem *p, rapt_problem *out)
         .head_dim = c->d,
         .head_dim_v = c->dv,
         .q = array_of(p, CHECK_Q),
-        .k = array_of(p, CHECK_K),
-        .v = array_of(p, CHECK_V),
+        .k = p->plain[0] ? check_stored_array(p, CHECK_K) : array_of(p, CHECK_K),
+        .v = p->plain[0] ? check_stored_array(p, CHECK_V) : array_of(p, CHECK_V),
         .out_type = p->type[CHECK_OUT],
         .cu_q = p->cu_q,
-        .cu_kv = c->page_size ? NULL : p->cu_kv,
+        .cu_kv = paged ? NULL : p->cu_kv,
         .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 : NULL,
         .q_pos = p->q_pos,
         .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
-        .page_size = c->page_size,
-        .n_pool_pages = c->page_size ? p->n_pool : 0,
-        .page_indptr = c->page_size ? p->indptr : NULL,
-        .page_indices = c->page_size ? p->pages : NULL,
-        .last_page_len = c->page_size ? p->last_len : NULL,
+        .page_size = paged ? c->page_size : 0,
+        .n_pool_pages = paged ? p->n_pool : 0,
+        .page_indptr = paged ? p->indptr : NULL,
+        .page_indices = paged ? p->pages : NULL,
+        .last_page_len = paged ? p->last_len : NULL,
         .softcap = c->softcap,
         .slopes = floats(&p->slopes),
         .sinks = floats(&p->sinks),
