@@ -49,8 +49,10 @@ void array_finish(struct array *array);
 /* "[2, 16, 8, 128]" into `text`; returns it. */
 char *array_shape_text(const struct array *array, char *text, size_t text_bytes);
 
-/* Writes f4 data as .npy version 1. 0, or CLI_USAGE after a line. */
+/* Writes f4 data, or elements of any dtype NumPy has, as .npy version 1. 0, or CLI_USAGE. */
 int array_write_npy(FILE *file, const float *data, const uint64_t *shape, uint32_t rank);
+int array_write_npy_as(FILE *file, enum array_dtype dtype, const void *data, const uint64_t *shape,
+                       uint32_t rank);
 
 /* The two formats, for array_read: `file` stands at its beginning. */
 int array_read_npy(const char *label, FILE *file, uint32_t dtypes, struct array *out_array);

@@ -44,6 +44,7 @@ char *cli_format_seconds(double seconds, char *text, size_t text_bytes);
 int info_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int attend_main(int argc, char **argv);
+int append_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
 #ifdef CLI_HAVE_BENCH
 int bench_main(int argc, char **argv);

@@ -12,13 +12,13 @@ static const struct {
     {"info", info_main, "devices, what each can do, and the kernels it would run"},
     {"check", check_main, "every kernel on this device against the float64 reference"},
     {"attend", attend_main, "attention over arrays in files"},
+    {"append", append_main, "new keys and values into a page pool in files"},
 #ifdef CLI_HAVE_BENCH
     {"bench", bench_main, "speed, beside the device's ceilings"},
 #endif
     {"demo", demo_main, "batches of real models, checked and timed, and a picture"},
     {"tune", NULL, NULL},
     {"mask", NULL, NULL},
-    {"append", NULL, NULL},
     {"merge", NULL, NULL},
     {"moba", NULL, NULL},
     {"topk", NULL, NULL},

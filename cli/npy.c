@@ -215,11 +215,18 @@ int array_read_npy(const char *label, FILE *file, uint32_t dtypes, struct array 
 
 int array_write_npy(FILE *file, const float *data, const uint64_t *shape, uint32_t rank)
 {
+    return array_write_npy_as(file, ARRAY_F4, data, shape, rank);
+}
+
+int array_write_npy_as(FILE *file, enum array_dtype dtype, const void *data, const uint64_t *shape,
+                       uint32_t rank)
+{
     char header[256];
     uint64_t n = 1;
     size_t used = 0;
     used += (size_t)snprintf(header, sizeof header,
-                             "{'descr': '<f4', 'fortran_order': False, 'shape': (");
+                             "{'descr': '%s%s', 'fortran_order': False, 'shape': (",
+                             array_dtype_bytes(dtype) == 1 ? "|" : "<", array_dtype_name(dtype));
     for (uint32_t i = 0; i < rank; i++) {
         used +=
             (size_t)snprintf(header + used, sizeof header - used, "%llu%s",
@@ -234,6 +241,6 @@ int array_write_npy(FILE *file, const float *data, const uint64_t *shape, uint32
     start[8] = (unsigned char)(used & 0xff);
     start[9] = (unsigned char)(used >> 8);
     int good = fwrite(start, 1, 10, file) == 10 && fwrite(header, 1, used, file) == used;
-    good = good && fwrite(data, sizeof *data, (size_t)n, file) == (size_t)n;
+    good = good && fwrite(data, array_dtype_bytes(dtype), (size_t)n, file) == (size_t)n;
     return good ? 0 : CLI_USAGE;
 }

@@ -60,6 +60,19 @@ def read_npy(path):
     return header["shape"], list(struct.unpack(f"<{count}f", raw[10 + length :]))
 
 
+def read_npy_as(path):
+    """(shape, flat numbers, raw bytes) of an .npy file of any dtype the command writes."""
+    with open(path, "rb") as file:
+        raw = file.read()
+    assert raw[:8] == b"\x93NUMPY\x01\x00", f"{path}: not .npy version 1"
+    (length,) = struct.unpack("<H", raw[8:10])
+    header = eval(raw[10 : 10 + length], {"__builtins__": {}}, {})  # a literal of our own writing
+    dtype, count = header["descr"][1:], math.prod(header["shape"])
+    assert header["descr"][0] == ("|" if dtype in ("u1", "b1") else "<"), header
+    data = raw[10 + length :]
+    return header["shape"], list(struct.unpack(f"<{count}{SIZES[dtype]}", data)), data
+
+
 def bf16_bits(x):
     (bits,) = struct.unpack("<I", struct.pack("<f", x))
     return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16

@@ -8,81 +8,8 @@ import sys
 
 sys.dont_write_bytecode = True
 from attending import WHERE, attend, batch, causal, compare, run_tests, save
-from command import Numbers, attention, rounded
-
-KINDS = ("int8", "fp8_e4m3", "int4", "q8_0", "q4_0")
-
-
-# --- what each format makes of a row, from its definition
-
-def f32(x):
-    return rounded(x, "f32")
-
-
-def f16(x):
-    return rounded(x, "f16")
-
-
-def fp8(x):
-    """Nearest E4M3 number, ties to the even code, saturating."""
-    values = [(8 + m) * 2.0 ** (e - 10) if e else m * 2.0 ** -9 for e in range(16) for m in range(8)][:0x7f]
-    code = min(range(0x7f), key=lambda c: (abs(values[c] - abs(x)), c & 1))
-    return math.copysign(values[code], x)
-
-
-def away(x):
-    """Nearest whole number, halves away from zero."""
-    return math.copysign(math.floor(abs(x) + 0.5), x)
-
-
-def clamp(x, most):
-    return max(-most, min(most, x))
-
-
-def scale_of(row, kind, scale_type):
-    return rounded(f32(max(abs(x) for x in row) / {"int8": 127, "fp8_e4m3": 448}[kind]), scale_type)
-
-
-def stored(row, kind, scale=None, scale_type="f32"):
-    """The row as it reads back."""
-    if kind in ("int8", "fp8_e4m3"):
-        scale = scale_of(row, kind, scale_type) if scale is None else scale
-        codes = [f32(x / scale) for x in row]
-        codes = [clamp(round(c), 127) for c in codes] if kind == "int8" else [fp8(c) for c in codes]
-        return [f32(c * scale) for c in codes]
-    back = []
-    for first in range(0, len(row), 32):
-        group = row[first:first + 32]
-        if kind == "int4":
-            d = f16(f32(max(abs(x) for x in group) / 7))
-            back += [clamp(round(f32(x / d)), 7) * d for x in group]
-        elif kind == "q8_0":
-            d = f32(max(abs(x) for x in group) / 127)
-            back += [away(f32(x * f32(1 / d))) * f16(d) for x in group]
-        else:
-            d = f32(max(group, key=abs) / -8)
-            back += [(min(15, int(f32(f32(x * f32(1 / d)) + 8.5))) - 8) * f16(d) for x in group]
-    return back
-
-
-def stored_all(tensor, kind, **more):
-    return [[stored(row, kind, **more) for row in token] for token in tensor]
-
-
-def rotate(row, position, *, neox, theta=10000.0, dim=None, offset=0, scale=None, factor=1.0, table=None):
-    dim = dim or len(row) - offset
-    out = list(row)
-    for i in range(dim // 2):
-        angle = position * theta ** (-2 * i / dim) * (scale[i] if scale else 1)
-        c, s = (table[position][i], table[position][dim // 2 + i]) if table else (math.cos(angle), math.sin(angle))
-        a, b = (offset + i, offset + i + dim // 2) if neox else (offset + 2 * i, offset + 2 * i + 1)
-        out[a], out[b] = (row[a] * c - row[b] * s) * factor, (row[b] * c + row[a] * s) * factor
-    return out
-
-
-def rotate_all(tensor, positions, **how):
-    return [[rotate(row, position, **how) for row in token] for token, position in zip(tensor, positions)]
-
+from command import Numbers, attention
+from formats import KINDS, f32, rotate_all, scale_of, stored, stored_all
 
 # --- the cases
 
