@@ -28,6 +28,34 @@ layout(constant_id = RAPT_SPEC_TILE_A) const uint TEAM = 1;
 layout(constant_id = RAPT_SPEC_TILE_B) const uint EXACT = 0;
 const bool EXACT_DIVIDE = EXACT != 0;
 
+/* ---- what the type is like */
+#if KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
+#define ROW_SCALES
+#define HAS_SCALES
+#elif KV_TYPE == RAPT_STORE_INT4
+#define HAS_SCALES
+#endif
+#if KV_TYPE == RAPT_STORE_INT4 || KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0
+#define OWN_SCALES /* of a chunk */
+#define CHUNK 32u
+#else
+#define CHUNK 8u
+#endif
+#if KV_TYPE == RAPT_STORE_F32
+#define CHUNK_BYTES 32u
+#elif KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16 || KV_TYPE == RAPT_STORE_INT4
+#define CHUNK_BYTES 16u
+#elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
+#define CHUNK_BYTES 8u
+#elif KV_TYPE == RAPT_STORE_Q8_0
+#define CHUNK_BYTES 34u
+#elif KV_TYPE == RAPT_STORE_Q4_0
+#define CHUNK_BYTES 18u
+#else
+#error "KV_TYPE must be a RAPT_STORE_*"
+#endif
+#define WHOLE_WORDS (KV_TYPE <= RAPT_STORE_BF16) /* rows of these begin and end at words */
+
 layout(push_constant) uniform Push { rapt_push push; };
 
 /* ---- memory */
@@ -59,16 +87,16 @@ uint64_t scale_at(bool k, AT word)
                           : uvec2(push.v_scale_lo, push.v_scale_hi)) + word * 4;
 }
 
-void put_word(bool k, AT word, uint x)
-{
-    Words(stored(k, word)).at[0] = x;
-}
-
-void put_part(bool k, AT word, uint x, uint mask)
+/* the bits of a word that the mask names */
+void put_word(bool k, AT word, uint x, uint mask)
 {
     Words to = Words(stored(k, word));
-    atomicAnd(to.at[0], ~mask);
-    atomicOr(to.at[0], x & mask);
+    if (WHOLE_WORDS || mask == 0xffffffffu) {
+        to.at[0] = x;
+    } else {
+        atomicAnd(to.at[0], ~mask);
+        atomicOr(to.at[0], x & mask);
+    }
 }
 #else
 #define AT uint
@@ -93,17 +121,14 @@ uint new_word(bool k, uint i)
     return v_new[i];
 }
 
-void put_word(bool k, AT word, uint x)
+void put_word(bool k, AT word, uint x, uint mask)
 {
-    if (k)
-        k_words[word] = x;
-    else
-        v_words[word] = x;
-}
-
-void put_part(bool k, AT word, uint x, uint mask)
-{
-    if (k) {
+    if (WHOLE_WORDS || mask == 0xffffffffu) {
+        if (k)
+            k_words[word] = x;
+        else
+            v_words[word] = x;
+    } else if (k) {
         atomicAnd(k_words[word], ~mask);
         atomicOr(k_words[word], x & mask);
     } else {
@@ -117,32 +142,6 @@ void put_part(bool k, AT word, uint x, uint mask)
 #define ROPE_HEADER(member) HEADER(member)
 #include "rope.glsl"
 #include "quantize.glsl"
-
-/* ---- what the type is like */
-#if KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
-#define ROW_SCALES
-#define HAS_SCALES
-#elif KV_TYPE == RAPT_STORE_INT4
-#define HAS_SCALES
-#endif
-#if KV_TYPE == RAPT_STORE_INT4 || KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0
-#define CHUNK 32u
-#else
-#define CHUNK 8u
-#endif
-#if KV_TYPE == RAPT_STORE_F32
-#define CHUNK_BYTES 32u
-#elif KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16 || KV_TYPE == RAPT_STORE_INT4
-#define CHUNK_BYTES 16u
-#elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
-#define CHUNK_BYTES 8u
-#elif KV_TYPE == RAPT_STORE_Q8_0
-#define CHUNK_BYTES 34u
-#elif KV_TYPE == RAPT_STORE_Q4_0
-#define CHUNK_BYTES 18u
-#else
-#error "KV_TYPE must be a RAPT_STORE_*"
-#endif
 
 #ifdef HAS_SCALES
 #ifndef BY_ADDRESS
@@ -335,179 +334,142 @@ uint most_of(uvec4 x)
     return most;
 }
 
-/* ---- a row of bytes being written, front to back */
-
-struct row_writer {
-    bool k;
-    AT word;         /* the next one to write */
-    uint held, bits; /* what of it is there already, below this bit */
-    uint mask;       /* all of it but what lies before the row */
-};
-
-row_writer start_row(bool k, AT byte)
-{
-    uint bits = uint(byte & 3u) * 8u;
-    return row_writer(k, byte >> 2, 0u, bits, 0xffffffffu << bits);
-}
-
-void write_word(inout row_writer row, uint x)
-{
-    uint whole = row.held | x << row.bits;
-    if (row.mask == 0xffffffffu)
-        put_word(row.k, row.word, whole);
-    else
-        put_part(row.k, row.word, whole, row.mask);
-    row.held = row.bits > 0 ? x >> (32u - row.bits) : 0u;
-    row.mask = 0xffffffffu;
-    row.word++;
-}
-
-/* the low 16 bits of x, before any whole word */
-void write_half(inout row_writer row, uint x)
-{
-    row.held = x << row.bits;
-    row.bits += 16u;
-    if (row.bits < 32u)
-        return;
-    put_part(row.k, row.word, row.held, row.mask);
-    row.bits -= 32u;
-    row.held = row.bits > 0 ? x >> (16u - row.bits) : 0u;
-    row.mask = 0xffffffffu;
-    row.word++;
-}
-
-void end_row(row_writer row)
-{
-    if (row.bits > 0)
-        put_part(row.k, row.word, row.held, row.mask & ((1u << row.bits) - 1u));
-}
-
-/* ---- a chunk: where its elements are, where it goes, and the scale of its row */
+/* ---- a chunk: where its elements are, where it goes, and what its words are made with */
 
 struct new_chunk {
     uint from, d; /* its head, its first dim there */
     AT to, scale; /* its head in the cache */
 };
 
-#if KV_TYPE == RAPT_STORE_INT4
-void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+struct coding {
+    uint scale;   /* bits: of the row, of int4's group; 1 / d of ggml's blocks */
+    uint carry;   /* q8_0, q4_0: the half of a word that comes before the next codes */
+    float middle; /* q4_0 */
+    bool tiny;    /* q8_0, q4_0 */
+};
+
+#ifdef OWN_SCALES
+/* The scale of a chunk of its own, which stands before it or is a tensor's element. */
+coding start_chunk(new_unit unit, new_chunk chunk, uint row_scale)
 {
-    uint most = 0, d = chunk.d, end = d + CHUNK;
-    do {
-        most = max(most, most_of(load_four(unit.k, unit.position, chunk.from, d)));
-        d += 4;
-    } while (d < end);
-    uint bits = half_scale(divide(normal_of(most), 0x40e00000u)); /* 7 */
-    uint scale = float_from_half(bits);
-    put_scale(unit.k, chunk.scale + chunk.d / CHUNK, bits);
-    row_writer row = start_row(unit.k, chunk.to + chunk.d / 2);
-    d = chunk.d;
-    do {
-        uint word = 0;
-        [[dont_unroll]] for (uint half_word = 0; half_word < 2; half_word++) {
-            uvec4 x = load_four(unit.k, unit.position, chunk.from, d + half_word * 4);
-            uint nibbles = 0;
-            [[unroll]] for (uint e = 0; e < 4; e++)
-                nibbles |= int4_code(x[e], scale) << (4 * e);
-            word |= nibbles << (16 * half_word);
-        }
-        write_word(row, scale == 0 ? 0u : word);
-        d += 8;
-    } while (d < end);
-    end_row(row);
-}
-#elif KV_TYPE == RAPT_STORE_Q8_0
-void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
-{
-    uint most = 0, d = chunk.d, end = d + CHUNK;
-    do {
-        most = max(most, most_of(load_four(unit.k, unit.position, chunk.from, d)));
-        d += 4;
-    } while (d < end);
-    uint scale = divide(most, 0x42fe0000u); /* 127 */
-    bool tiny = most < TINY;
-    uint id = block_inverse(scale, tiny);
-    row_writer row = start_row(unit.k, chunk.to + chunk.d / CHUNK * CHUNK_BYTES);
-    write_half(row, half_scale(scale));
-    d = chunk.d;
-    do {
-        uvec4 x = load_four(unit.k, unit.position, chunk.from, d);
-        uint word = 0;
-        [[unroll]] for (uint e = 0; e < 4; e++)
-            word |= q8_0_code(x[e], id, tiny) << (8 * e);
-        write_word(row, word);
-        d += 4;
-    } while (d < end);
-    end_row(row);
-}
-#elif KV_TYPE == RAPT_STORE_Q4_0
-void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
-{
-    uint most = 0, extreme = 0, d = chunk.d, end = d + CHUNK; /* the first of equal magnitudes */
+    coding code = coding(0u, 0u, 8.5, false);
+    uint most = 0, extreme = 0, d = chunk.d, end = d + CHUNK;
     do {
         uvec4 x = load_four(unit.k, unit.position, chunk.from, d);
         [[unroll]] for (uint e = 0; e < 4; e++) {
             uint u = finite_of(x[e]), a = u & 0x7fffffffu;
-            extreme = a > most ? u : extreme;
+            extreme = a > most ? u : extreme; /* the first of equal magnitudes */
             most = max(most, a);
         }
         d += 4;
     } while (d < end);
-    bool tiny = most < TINY;
-    uint scale = divide(most, 0x41000000u); /* 8 */
-    uint sign = most == 0 ? 0x80000000u : ~extreme & 0x80000000u; /* of extreme / -8 */
-    uint id = block_inverse(scale, tiny);
-    float middle = scale != 0 && id == 0 ? 0.0 : 8.5;
-    row_writer row = start_row(unit.k, chunk.to + chunk.d / CHUNK * CHUNK_BYTES);
-    write_half(row, half_scale(sign | scale));
-    d = chunk.d;
+#if KV_TYPE == RAPT_STORE_INT4
+    uint bits = half_scale(divide(normal_of(most), 0x40e00000u)); /* 7 */
+    code.scale = float_from_half(bits);
+    put_scale(unit.k, chunk.scale + chunk.d / CHUNK, bits);
+#else
+    code.tiny = most < TINY;
+#if KV_TYPE == RAPT_STORE_Q8_0
+    uint scale = divide(most, 0x42fe0000u), sign = 0; /* 127 */
+#else
+    uint scale = divide(most, 0x41000000u); /* of extreme / -8 */
+    uint sign = most == 0 ? 0x80000000u : ~extreme & 0x80000000u;
+#endif
+    uint id = block_inverse(scale, code.tiny);
+    code.scale = sign | id;
+    code.carry = half_scale(sign | scale);
+    code.middle = scale != 0 && id == 0 ? 0.0 : 8.5;
+#endif
+    return code;
+}
+#else
+coding start_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+{
+    return coding(row_scale, 0u, 0.0, false);
+}
+#endif
+
+/* Word i of a chunk; words come in order. */
+uint chunk_word(new_unit unit, new_chunk chunk, uint i, inout coding code)
+{
+#if KV_TYPE == RAPT_STORE_F32
+    return load_four(unit.k, unit.position, chunk.from, chunk.d + (i & ~3u))[i & 3u];
+#elif KV_TYPE == RAPT_STORE_F16
+    uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 2 * i);
+    return half_from_float(x.x) | half_from_float(x.y) << 16;
+#elif KV_TYPE == RAPT_STORE_BF16
+    uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 2 * i);
+    return bf16_from_float(x.x) | bf16_from_float(x.y) << 16;
+#elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
+    uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i);
+    uint word = 0;
+    [[unroll]] for (uint e = 0; e < 4; e++)
+#if KV_TYPE == RAPT_STORE_INT8
+        word |= int8_code(x[e], code.scale) << (8 * e);
+    return code.scale == 0 ? 0u : word;
+#else
+        word |= fp8_quantized(x[e], code.scale) << (8 * e);
+    return word;
+#endif
+#elif KV_TYPE == RAPT_STORE_INT4
+    uint word = 0, at = 0;
     do {
-        uint word = 0;
-        [[dont_unroll]] for (uint upper = 0; upper < 2; upper++) {
-            uvec4 x = load_four(unit.k, unit.position, chunk.from, d + upper * 16);
+        uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 8 * i + at);
+        uint nibbles = 0;
+        [[unroll]] for (uint e = 0; e < 4; e++)
+            nibbles |= int4_code(x[e], code.scale) << (4 * e);
+        word |= nibbles << (4 * at);
+        at += 4;
+    } while (at < 8);
+    return code.scale == 0 ? 0u : word;
+#else
+    /* codes of 4 bytes, half of them in the word that follows */
+    uint codes = 0, before = code.carry;
+    if (i < CHUNK_BYTES / 4) {
+#if KV_TYPE == RAPT_STORE_Q8_0
+        uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i);
+        [[unroll]] for (uint e = 0; e < 4; e++)
+            codes |= q8_0_code(x[e], code.scale, code.tiny) << (8 * e);
+#else
+        uint upper = 0;
+        do {
+            uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i + 16 * upper);
             uint nibbles = 0;
             [[unroll]] for (uint e = 0; e < 4; e++)
-                nibbles |= q4_0_code(x[e], sign | id, middle, tiny) << (8 * e);
-            word |= nibbles << (4 * upper);
-        }
-        write_word(row, word);
-        d += 4;
-    } while (d < end - 16);
-    end_row(row);
-}
-#else
-void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
-{
-    row_writer row = start_row(unit.k, chunk.to * (KV_TYPE == RAPT_STORE_F32   ? 4u
-                                                   : KV_TYPE <= RAPT_STORE_BF16 ? 2u
-                                                                                : 1u) +
-                                           chunk.d * CHUNK_BYTES / CHUNK);
-    [[unroll]] for (uint four = 0; four < CHUNK; four += 4) {
-        uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + four);
-#if KV_TYPE == RAPT_STORE_F32
-        [[unroll]] for (uint e = 0; e < 4; e++)
-            write_word(row, x[e]);
-#elif KV_TYPE == RAPT_STORE_F16
-        write_word(row, half_from_float(x[0]) | half_from_float(x[1]) << 16);
-        write_word(row, half_from_float(x[2]) | half_from_float(x[3]) << 16);
-#elif KV_TYPE == RAPT_STORE_BF16
-        write_word(row, bf16_from_float(x[0]) | bf16_from_float(x[1]) << 16);
-        write_word(row, bf16_from_float(x[2]) | bf16_from_float(x[3]) << 16);
-#else
-        uint word = 0;
-        [[unroll]] for (uint e = 0; e < 4; e++)
-#if KV_TYPE == RAPT_STORE_INT8
-            word |= int8_code(x[e], row_scale) << (8 * e);
-        word = row_scale == 0 ? 0u : word;
-#else
-            word |= fp8_quantized(x[e], row_scale) << (8 * e);
-#endif
-        write_word(row, word);
+                nibbles |= q4_0_code(x[e], code.scale, code.middle, code.tiny) << (8 * e);
+            codes |= nibbles << (4 * upper);
+            upper++;
+        } while (upper < 2);
 #endif
     }
-    end_row(row);
-}
+    code.carry = codes >> 16;
+    return before | codes << 16;
 #endif
+}
+
+/* Byte of the cache a chunk begins at. */
+AT chunk_byte(new_chunk chunk)
+{
+    AT unit_bytes = KV_TYPE == RAPT_STORE_F32 ? 4 : KV_TYPE <= RAPT_STORE_BF16 ? 2 : 1;
+    return chunk.to * unit_bytes + chunk.d / CHUNK * CHUNK_BYTES;
+}
+
+void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+{
+    coding code = start_chunk(unit, chunk, row_scale);
+    AT byte = chunk_byte(chunk);
+    uint shift = WHOLE_WORDS ? 0u : uint(byte & 3u) * 8u, end = shift + CHUNK_BYTES * 8u;
+    uint held = 0, i = 0, mask = 0xffffffffu << shift;
+    do {
+        uint x = 32u * i < CHUNK_BYTES * 8u ? chunk_word(unit, chunk, i, code) : 0u;
+        uint rest = end - 32u * i;
+        mask &= rest < 32u ? (1u << rest) - 1u : 0xffffffffu;
+        put_word(unit.k, (byte >> 2) + i, held | x << shift, mask);
+        held = shift > 0 ? x >> (32u - shift) : 0u;
+        mask = 0xffffffffu;
+        i++;
+    } while (32u * i < end);
+}
 
 /* ---- a unit */
 

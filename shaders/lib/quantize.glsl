@@ -4,7 +4,8 @@
  * decides a bit is done on the bits of a float, or in single products and sums that are `precise`.
  * EXACT_DIVIDE: the device's own division of normal numbers is correctly rounded. */
 
-const uint F32_INFINITY = 0x7f800000u, F32_MAX = 0x7f7fffffu, F32_LEAST_NORMAL = 0x00800000u;
+const uint F32_INFINITY = 0x7f800000u, F32_MAX = 0x7f7fffffu, F32_LEAST_NORMAL = 0x00800000u,
+           F32_LARGEST = 0x7f000000u; /* 2^127 */
 
 /* x >> shift to nearest even; `more` says that something follows below x. shift 1 to 31 */
 uint shift_round(uint x, uint shift, bool more)
@@ -46,12 +47,13 @@ uint bf16_from_float(uint u)
     return (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
 }
 
-/* ---- what is quantized in place of NaN, infinity and, for `normal_of`, denormals */
+/* ---- what is quantized in place of NaN, of infinity and what comes near it, and, for `normal_of`, of
+ * denormals */
 
 uint finite_of(uint u)
 {
     uint a = u & 0x7fffffffu, sign = u & 0x80000000u;
-    return a > F32_INFINITY ? 0u : sign | min(a, F32_MAX);
+    return a > F32_INFINITY ? 0u : sign | min(a, F32_LARGEST);
 }
 
 uint normal_of(uint u)

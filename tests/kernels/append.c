@@ -477,10 +477,7 @@ static int fail_call(struct append_run *run, const char *call)
 static int make_plan(struct append_run *run)
 {
     rapt_device *device = rapt_easy_device(run->target->easy);
-    char name[64];
-    snprintf(name, sizeof name, "prefill_%s_pt", rapt_type_name(run->target->kv));
-    if (rapt_plan_create_forced(device, &run->params, rapt_kernel_find(name) + 1, 0, &run->plan) !=
-        RAPT_OK)
+    if (rapt_plan_create_forced(device, &run->params, -1, 0, &run->plan) != RAPT_OK)
         return fail_call(run, "rapt_plan_create");
     rapt_append_finish(device, &run->plan->append);
     if (rapt_append_create(device, &run->plan->params, run->target->force_prefill,
