@@ -10,6 +10,7 @@
  * RAPT_VALIDATION=1, RAPT_LOG=error|warning|info|debug (to stderr). */
 
 #include <rapt/attention.h>
+#include <rapt/pager.h>
 #include <rapt/reference.h>
 
 #ifdef __cplusplus
@@ -111,6 +112,137 @@ RAPT_API rapt_status rapt_easy_measure_ceilings(rapt_easy *easy, rapt_ceilings *
 
 /* Peak bytes of device memory the easy object has held at once since the last call with reset. */
 RAPT_API uint64_t rapt_easy_peak_bytes(rapt_easy *easy, int reset);
+
+/* ------------------------------------------------------------------------------------ K/V cache */
+
+/* The whole K/V cache of a model: page pools of every layer in device memory, the pager that owns
+ * their pages, and steps of prefill and decode with host arrays. Open, fork, truncate, pin, close
+ * and count with rapt_easy_cache_pager and pager.h; whatever moves tensors is here:
+ *
+ *   rapt_easy_cache_step_begin  the new tokens of a batch: all of them admitted, or none
+ *   rapt_easy_cache_step_layer  once per layer: K and V into the cache, then attention over it
+ *   rapt_easy_cache_step_end
+ *
+ * A query sees the keys up to its own; in a windowed group the last `window` of them and the first
+ * sink_tokens. A call that fails leaves cache and sequences as they were, except where it says
+ * otherwise; after DEVICE_LOST only destroy is left. Thread-safety: as the easy object, one thread
+ * at a time for both. */
+typedef struct rapt_easy_cache rapt_easy_cache;
+
+/* Layers that keep the same keys (pager.h). What is 0 or NULL is as in rapt_easy_cache_params. */
+typedef struct rapt_easy_cache_group {
+    uint32_t n_pages;             /* of page_size tokens, in each of its layers; never 0 */
+    uint32_t window, sink_tokens; /* as in rapt_pager_group; both need a mask with "|" (mask.h) */
+    uint32_t n_kv_heads, head_dim, head_dim_v;
+    const rapt_rope *rope;        /* pairing NONE = layers without rotation */
+} rapt_easy_cache_group;
+
+typedef struct rapt_easy_cache_params {
+    size_t struct_size;
+    uint32_t n_layers;
+    uint32_t n_q_heads, n_kv_heads;
+    uint32_t head_dim, head_dim_v; /* head_dim_v 0 = head_dim */
+    const rapt_easy_cache_group *groups;
+    uint32_t n_groups;             /* 1 to RAPT_PAGER_MAX_GROUPS */
+    const uint8_t *layer_groups;   /* u8[n_layers]: the group of each; NULL = all in group 0 */
+    uint32_t page_size;            /* [16] */
+
+    rapt_type q_type;           /* f32, f16, bf16: Q is rounded to it [f32] */
+    rapt_type kv_type;          /* what the cache stores, any rapt_type [f16] */
+    rapt_type scale_type;       /* as in rapt_plan_params, down to integer_dot */
+    rapt_scale_kind scale_kind;
+    rapt_choice integer_dot;
+    const float *k_scale, *v_scale; /* RAPT_SCALE_STATIC: f32[n_layers][n_kv_heads] */
+    const rapt_rope *rope;      /* K is rotated when it is stored, Q when it is read; NULL = not */
+    float scale, softcap;       /* as in rapt_plan_params */
+    const float *sinks;         /* sink logits, f32[n_layers][n_q_heads]; NULL = none */
+
+    uint32_t max_batch;         /* sequences of a step [16] */
+    uint32_t max_total_q;       /* new tokens of a step [512] */
+    uint32_t max_kv_len;        /* tokens of a sequence [as many as the largest group's pages hold] */
+    uint32_t max_seqs, undo_tokens; /* as in rapt_pager_params */
+    int no_prefix_cache;
+    uint32_t fixed_split;       /* as in rapt_plan_params: bits of a sequence do not depend on the
+                                   batch */
+    uint64_t model_key;         /* files written under another key are refused: a hash of the weights,
+                                   say */
+    uint64_t max_range_bytes;   /* of a pool that is bound at once [what the device can] */
+} rapt_easy_cache_params;
+
+/* Pools begin as zeros. Arrays are copied. The cache must be destroyed before its easy object.
+ * Errors: ARGUMENT, SHAPE, UNSUPPORTED, those of rapt_plan_create, DEVICE_MEMORY, HOST_MEMORY. */
+RAPT_API rapt_status rapt_easy_cache_create(rapt_easy *easy, const rapt_easy_cache_params *params,
+                                            rapt_easy_cache **out_cache);
+RAPT_API void rapt_easy_cache_destroy(rapt_easy_cache **cache);
+
+/* Lives as long as the cache. Tokens are appended by step_begin only: what rapt_pager_append adds has
+ * no K and V. Between step_begin and step_end the pager is to be read only. */
+RAPT_API rapt_pager *rapt_easy_cache_pager(rapt_easy_cache *cache);
+
+/* n_new[i] tokens (0 is fine) more for each of n_seqs different sequences. `tokens`: their ids, one
+ * sequence's after the other's, for the prefix cache; or NULL. Page copies a fork or a tree asked for
+ * run here. Errors: ARGUMENT, CAPACITY (beyond max_batch, max_total_q, max_kv_len), PAGES (a pool
+ * is full: says which, and how many are missing), HOST_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_easy_cache_step_begin(rapt_easy_cache *cache, uint32_t n_seqs,
+                                                const rapt_seq *seqs, const uint32_t *n_new,
+                                                const int32_t *tokens);
+/* Host arrays of the step's n tokens, in the order of step_begin: q f32[n][n_q_heads][head_dim],
+ * k_new f32[n][n_kv_heads][head_dim], v_new f32[n][n_kv_heads][head_dim_v], both before rotation;
+ * out f32[n][n_q_heads][head_dim_v], heads and dims those of the layer's group. Layers in any
+ * order, each once. Errors: ARGUMENT, DEVICE; the layer may then be tried again. */
+RAPT_API rapt_status rapt_easy_cache_step_layer(rapt_easy_cache *cache, uint32_t layer,
+                                                const float *q, const float *k_new,
+                                                const float *v_new, float *out);
+/* Errors: ARGUMENT (a layer is missing: says which; the step stays open). */
+RAPT_API rapt_status rapt_easy_cache_step_end(rapt_easy_cache *cache);
+/* Instead of step_end: takes the step's tokens back, and whatever the prefix cache holds that no
+ * sequence does. Errors: ARGUMENT (a windowed group has given back keys that undo_tokens did not
+ * keep: these sequences stay as long as they are, with keys that mean nothing, and should be
+ * closed). */
+RAPT_API rapt_status rapt_easy_cache_step_cancel(rapt_easy_cache *cache);
+
+/* A sequence in host memory. */
+typedef struct rapt_easy_image rapt_easy_image;
+/* Copies a sequence's pages to host memory in one batch and closes it. Errors: ARGUMENT (a
+ * sequence with a tree), HOST_MEMORY, DEVICE_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_easy_cache_swap_out(rapt_easy_cache *cache, rapt_seq seq,
+                                              rapt_easy_image **out_image);
+/* Brings it back: pages the prefix cache still has are taken over, the others uploaded in one batch.
+ * Takes the image and nulls it; on failure it stays. Errors: ARGUMENT, SHAPE (the image of a
+ * cache that is not alike), PAGES, CAPACITY (max_seqs), HOST_MEMORY, DEVICE_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_easy_cache_swap_in(rapt_easy_cache *cache, rapt_easy_image **image,
+                                             rapt_seq *out_seq);
+RAPT_API uint64_t rapt_easy_image_bytes(const rapt_easy_image *image);
+RAPT_API void rapt_easy_image_destroy(rapt_easy_image **image);
+
+/* Writes sequences with their pages to a file (a snapshot, pager.h); they stay open. The file is
+ * replaced whole and reaches the disk before the call returns: readers, and a process that was killed
+ * while writing, find the old file or the new one. PATH.partial beside it is used meanwhile.
+ * Errors: ARGUMENT (a sequence with a tree), IO, HOST_MEMORY, DEVICE_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_easy_cache_save(rapt_easy_cache *cache, uint32_t n_seqs,
+                                          const rapt_seq *seqs, const char *path);
+/* Opens all sequences of a file, in the order they were saved, their pages uploaded in one batch. The
+ * whole file is checked first. Sequences find pages of each other in the prefix cache; a partial page
+ * that forks shared becomes one for each. Errors: IO, ARGUMENT (damaged), UNSUPPORTED (a newer
+ * version), SHAPE (of another model or cache: says what differs), CAPACITY (out_n sequences), PAGES,
+ * HOST_MEMORY, DEVICE_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_easy_cache_load(rapt_easy_cache *cache, const char *path,
+                                          uint32_t capacity, rapt_seq *out_seqs, uint32_t *out_n);
+
+typedef struct rapt_easy_cache_info {
+    size_t struct_size;
+    uint64_t pool_bytes;  /* of all pages; what else the cache holds on the device: other_bytes */
+    uint64_t other_bytes;
+    uint32_t n_buffers;   /* the pools lie in */
+    uint32_t n_copies;    /* of pages, at the last step_begin */
+    double copy_seconds, layer_seconds; /* device time of the last step: copies, all its layers */
+    uint64_t transfer_bytes;            /* of the last swap, save or load */
+    double transfer_seconds;            /* device time of it */
+    uint64_t page_bytes[RAPT_PAGER_MAX_GROUPS]; /* of one page in all layers of a group */
+    rapt_plan_info plan;                        /* of group 0 */
+} rapt_easy_cache_info;
+RAPT_API void rapt_easy_cache_get_info(const rapt_easy_cache *cache,
+                                       rapt_easy_cache_info *out_info);
 
 #ifdef __cplusplus
 }
