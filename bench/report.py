@@ -49,7 +49,7 @@ def plain_rows(data):
     for row in data["rows"]:
         if "skipped" in row:
             rows.append([row["name"], f"skipped: {row['skipped']}"] + [""] * 6)
-        elif row["kind"] != "host" and not row["name"].endswith(("flash", "three-pass")) \
+        elif row["kind"] not in ("host", "pager", "append") and not row["name"].endswith(("flash", "three-pass")) \
                 and "of_f16" not in row:
             rows.append([row["name"], seconds(row["seconds"]["median"]), spread(row["seconds"]),
                          f"{row['gflops']:.1f}", f"{100 * row['of_multiply_add_ceiling']:.0f} %",
@@ -64,6 +64,14 @@ def kind_rows(data):
              f"{row['kv_gbytes_per_second']:.2f}", f"{row['error']:.1e}"]
             for row in data["rows"] if "of_f16" in row]
     head = ["K/V kind", "time", "of f16's, run by turns", "K/V GB/s", "error"]
+    return table(head, rows) if rows else []
+
+
+def cache_rows(data):
+    rows = [[row["name"], seconds(row["seconds"]["median"]), spread(row["seconds"]),
+             f"{row['gbytes_per_second']:.2f}" if "gbytes_per_second" in row else "", row.get("kernels", "")]
+            for row in data["rows"] if row["kind"] in ("pager", "append") and "seconds" in row]
+    head = ["cache", "time", "spread", "GB/s read and written", "kernel"]
     return table(head, rows) if rows else []
 
 
@@ -109,7 +117,7 @@ def section(path, data):
              f"`{path.name}`. Ceilings: multiply-add {ceilings['multiply_add_gflops']:.0f} GFLOP/s, "
              f"copy {ceilings['copy_gbytes_per_second']:.1f} GB/s, "
              f"read {ceilings['read_gbytes_per_second']:.1f} GB/s.", ""]
-    lines += plain_rows(data) + kind_rows(data) + paper_rows(data) + host_rows(data)
+    lines += plain_rows(data) + kind_rows(data) + cache_rows(data) + paper_rows(data) + host_rows(data)
     if "memory_exponent_flash" in data:
         lines += [f"Device memory grows with length to the power {data['memory_exponent_flash']:.2f} "
                   f"in prefill (three-pass: {data.get('memory_exponent_three_pass', 0):.2f}).", ""]

@@ -70,6 +70,12 @@ static void print_row(const struct bench *bench, const struct bench_row *row)
     cli_format_seconds(row->times.median, time, sizeof time);
     if (row->skipped[0]) {
         printf("skipped: %s\n", row->skipped);
+    } else if (row->spec.kind == BENCH_PAGER) {
+        printf("%10s %4.0f%%  on the host\n", time, spread(&row->times));
+    } else if (row->spec.kind == BENCH_APPEND) {
+        printf("%10s %4.0f%%  %.2f GB/s read and written, %.0f tokens/s\n", time, spread(&row->times),
+               (double)row->moved_bytes / row->times.median * 1e-9,
+               (double)row->tokens / row->times.median);
     } else if (row->spec.kind == BENCH_HOST) {
         cli_format_seconds(row->record_times.median, record, sizeof record);
         printf("prepare %s +-%.0f%%, record %s +-%.0f%%\n", time, spread(&row->times), record,

@@ -131,7 +131,7 @@ static void first_use_goal(struct bench *bench)
     double longest = 0;
     for (uint32_t i = 0; i < bench->n_rows; i++) {
         const struct bench_row *row = &bench->rows[i];
-        if (!row->skipped[0] && row->spec.kind != BENCH_HOST && !row->spec.three_pass)
+        if (!row->skipped[0] && row->spec.kind <= BENCH_MIXED && !row->spec.three_pass)
             longest = fmax(longest, row->first_seconds);
     }
     if (longest > 0)
@@ -214,6 +214,28 @@ static void kv_goals(struct bench *bench)
     }
 }
 
+static void pager_goals(struct bench *bench)
+{
+    static const struct {
+        const char *id, *what, *unit;
+        double target, scale;
+    } goals[] = {
+        [BENCH_PAGER_APPEND] = {"pager-append", "a token to 1000 sequences of 4096", "us", 1000, 1e6},
+        [BENCH_PAGER_FORK] = {"pager-fork", "fork of 4096 tokens", "us", 5, 1e6},
+        [BENCH_PAGER_LOOKUP] = {"pager-lookup", "prefix lookup, per page", "us", 1, 1e6},
+    };
+    for (size_t i = 0; i < sizeof goals / sizeof goals[0]; i++) {
+        struct bench_goal *goal =
+            add(bench, goals[i].id, goals[i].what, goals[i].unit, goals[i].target, 1);
+        excuse(goal, "this run had no such row");
+        for (uint32_t r = 0; r < bench->n_rows; r++) {
+            const struct bench_row *row = &bench->rows[r];
+            if (row->spec.kind == BENCH_PAGER && row->spec.pager == i && row->ok)
+                judge(goal, row->times.median * goals[i].scale);
+        }
+    }
+}
+
 void bench_judge(struct bench *bench)
 {
     bench->n_goals = 0;
@@ -229,4 +251,5 @@ void bench_judge(struct bench *bench)
     host_goals(bench);
     memory_goals(bench);
     kv_goals(bench);
+    pager_goals(bench);
 }

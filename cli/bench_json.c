@@ -59,6 +59,17 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
         put_text(json, "skipped", row->skipped);
         return;
     }
+    if (row->spec.kind == BENCH_PAGER || row->spec.kind == BENCH_APPEND) {
+        put_times(json, "seconds", &row->times);
+        if (row->spec.kind == BENCH_APPEND) {
+            put_text(json, "kernels", row->kernels);
+            put(json, "moved_bytes", (double)row->moved_bytes);
+            put(json, "gbytes_per_second", (double)row->moved_bytes / row->times.median * 1e-9);
+            put(json, "tokens_per_second", (double)row->tokens / row->times.median);
+            put(json, "first_use_seconds", row->first_seconds);
+        }
+        return;
+    }
     if (row->spec.kind == BENCH_HOST) {
         put_times(json, "prepare_seconds", &row->times);
         put_times(json, "record_seconds", &row->record_times);

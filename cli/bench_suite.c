@@ -104,6 +104,27 @@ static void add_kv_kinds(struct bench *bench)
     }
 }
 
+/* The pager at a server's size, and new rows into pages. */
+static void add_cache(struct bench *bench)
+{
+    static const char *const names[] = {"pager append one token to 1000x4096 page 16",
+                                        "pager fork 4096 tokens page 16",
+                                        "pager prefix lookup per page of 16"};
+    for (int i = 0; i < 3; i++) {
+        struct bench_spec spec = {.kind = BENCH_PAGER, .pager = (enum bench_pager)i};
+        snprintf(spec.name, sizeof spec.name, "%s", names[i]);
+        add(bench, &spec);
+    }
+    static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_INT8, RAPT_TYPE_Q8_0};
+    for (int i = 0; i < 3; i++) {
+        struct bench_spec spec = {.kind = BENCH_APPEND};
+        spec.shape.kv_type = types[i];
+        snprintf(spec.name, sizeof spec.name, "append 4x512 tokens 8kv d128 %s rope paged",
+                 rapt_type_name(types[i]));
+        add(bench, &spec);
+    }
+}
+
 static void add_quick(struct bench *bench)
 {
     struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
@@ -116,6 +137,7 @@ static void add_quick(struct bench *bench)
     add(bench, &spec);
     add_kv_kinds(bench);
     add_batches(bench);
+    add_cache(bench);
 }
 
 /* Lengths x prefill and decode x the library's kernels and the three-pass baseline. */
