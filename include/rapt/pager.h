@@ -15,7 +15,8 @@
  *               more was given back. It belongs to no sequence and is never written; its memory must
  *               be zero
  *
- * Every call costs O(pages it touches). A call that fails changes nothing. All memory comes from
+ * Every call costs O(pages it touches), but for statistics, which look at every open sequence, and the
+ * check, which looks at everything. A call that fails changes nothing. All memory comes from
  * the allocator; sequences grow their tables as they grow, nothing is allocated per token.
  *
  * Thread-safety: a pager is used by one thread at a time; two pagers are independent. */
@@ -77,12 +78,15 @@ typedef struct rapt_seq_params {
  * HOST_MEMORY. */
 RAPT_API rapt_status rapt_pager_open(rapt_pager *pager, const rapt_seq_params *params,
                                      rapt_seq *out_seq, uint32_t *out_n_cached);
-/* Gives its pages back; full ones whose tokens are known stay cached until the room is needed. */
+/* Gives its pages back; full ones whose tokens are known stay cached until the room is needed, the
+ * first pages of a conversation longest. A page counts as computed from the append on: after a step
+ * that failed on the device, truncate what was to be computed, then rapt_pager_drop_cache. */
 RAPT_API rapt_status rapt_pager_close(rapt_pager *pager, rapt_seq seq);
 
 /* n_tokens more tokens. `tokens` are their ids, or NULL: then the pages from here on are never found
  * in the prefix cache. Windowed groups give back, first, the pages that the first new token and
- * undo_tokens tokens before it cannot see. A shared last page is copied (see copies below).
+ * undo_tokens tokens before it cannot see. A shared last page is copied (see copies below), to a
+ * reserved page if there is one.
  * Errors: ARGUMENT, PAGES (says the group and how many are missing), HOST_MEMORY. */
 RAPT_API rapt_status rapt_pager_append(rapt_pager *pager, rapt_seq seq, uint32_t n_tokens,
                                        const int32_t *tokens);
@@ -93,16 +97,19 @@ RAPT_API rapt_status rapt_pager_append_batch(rapt_pager *pager, uint32_t n_seqs,
                                              const int32_t *tokens);
 /* Takes the pages n_tokens more tokens will need, so that appending them cannot fail. */
 RAPT_API rapt_status rapt_pager_reserve(rapt_pager *pager, rapt_seq seq, uint32_t n_tokens);
-/* Keeps the first n_tokens tokens (undo of speculative ones); reserved pages are given back too.
+/* Keeps the first n_tokens tokens (undo of speculative ones); reserved pages are given back too. Pages
+ * are given back as by close.
  * Errors: ARGUMENT (longer than the sequence; or a window's keys that were given back would be
  * needed again: says how many tokens can be undone). */
 RAPT_API rapt_status rapt_pager_truncate(rapt_pager *pager, rapt_seq seq, uint32_t n_tokens);
 /* A second sequence with the same tokens. Whole pages are shared; the partial last page is shared
- * until one of the two appends, who then gets a copy. Reserved pages and a tree stay with `seq`. */
+ * until one of the two appends, who then gets a copy. Reserved pages stay with `seq`. Errors: ARGUMENT,
+ * CAPACITY (max_seqs), HOST_MEMORY. */
 RAPT_API rapt_status rapt_pager_fork(rapt_pager *pager, rapt_seq seq, rapt_seq *out_child);
 
 /* Holds the whole pages of the first n_tokens tokens of a sequence against eviction, whatever
- * becomes of the sequence. A pin counts against max_seqs. */
+ * becomes of the sequence; of windowed groups, those that a sequence starting with them would take
+ * over. A pin counts against max_seqs and is good for nothing but unpin. Errors: as fork. */
 RAPT_API rapt_status rapt_pager_pin(rapt_pager *pager, rapt_seq seq, uint32_t n_tokens,
                                     rapt_seq *out_pin);
 RAPT_API rapt_status rapt_pager_unpin(rapt_pager *pager, rapt_seq pin);
@@ -138,7 +145,8 @@ RAPT_API void rapt_pager_drop_cache(rapt_pager *pager);
 RAPT_API rapt_status rapt_pager_tree_append(rapt_pager *pager, rapt_seq seq, uint32_t n_nodes,
                                             const int32_t *parents, const int32_t *tokens);
 /* Keeps the branch path[0], path[1], ... (path[0] a root, each the child of the one before; n_path
- * 0 = none), drops the rest. The tokens kept move together: chained copies. */
+ * 0 = none), drops the rest; pages reserved before the tree stay so. The tokens kept move together:
+ * chained copies. Errors: ARGUMENT, HOST_MEMORY. */
 RAPT_API rapt_status rapt_pager_tree_commit(rapt_pager *pager, rapt_seq seq, uint32_t n_path,
                                             const uint32_t *path);
 
@@ -146,8 +154,8 @@ RAPT_API rapt_status rapt_pager_tree_commit(rapt_pager *pager, rapt_seq seq, uin
 
 /* Tokens [from_token, from_token + n_tokens) of one page go to to_token.. of another, in every layer
  * of the group, K, V and their scales. Copies are independent of each other, except that a chained
- * one comes after the one before it in the list and token by token: a kernel gives such a chain to
- * the same lanes, in order. */
+ * one comes after the one before it in the list: a kernel gives such a chain to the same lanes, in
+ * order. A chain stays within a group, and no copy overlaps itself. */
 typedef struct rapt_page_copy {
     uint32_t group;
     uint32_t from_page, from_token;
@@ -214,9 +222,11 @@ typedef struct rapt_pager_stats {
     uint32_t n_used;   /* held by sequences, pins or copies not yet taken */
     uint32_t n_shared; /* of those, held more than once */
     uint32_t n_seqs;   /* open, pins included */
-    uint64_t n_tokens; /* token slots filled in used pages, shared pages counted once */
+    uint64_t n_tokens; /* token slots filled in used pages, shared pages counted once, as the
+                          holder with most tokens in them sees them */
     double fragmentation; /* 1 - n_tokens / (n_used * page_size); 0 if nothing is used */
-    uint64_t n_lookup_pages, n_hit_pages; /* whole prompt pages asked for at open, and found */
+    /* Whole prompt pages asked for at open, the one with the last token left out, and found. */
+    uint64_t n_lookup_pages, n_hit_pages;
     uint64_t n_evicted, n_copies;         /* since creation */
 } rapt_pager_stats;
 RAPT_API rapt_status rapt_pager_get_stats(const rapt_pager *pager, uint32_t group,
@@ -224,7 +234,7 @@ RAPT_API rapt_status rapt_pager_get_stats(const rapt_pager *pager, uint32_t grou
 
 /* Walks everything: reference counts equal the occurrences in tables, free + cached + used = all, no
  * page in two places unless shared, cache and lists sound. INTERNAL, with what is wrong, if not.
- * Debug builds run it after every call. */
+ * Builds with -Ddebug_abort=true run it after every call (after every few of a large pager). */
 RAPT_API rapt_status rapt_pager_check(const rapt_pager *pager);
 
 /* ---------------------------------------------------------------------------- leaving, returning */
