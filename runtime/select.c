@@ -388,6 +388,8 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
         int wide = strcmp(family->path, "lp") == 0 && caps->subgroup_size != 8;
         const char *path = wide ? "lpb" : family->path;
         int decode = find_row("decode", request->kv_type, path);
+        if (strcmp(path, "lps") == 0 && dims > 512)
+            decode = -1; /* each load is a loop: many of them take long to compile */
         out->decode.kernel = row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
         snprintf(out->why, sizeof out->why, "the CPU driver's own rows for Mesa %u.%u",
                  caps->driver_major, caps->driver_minor);

@@ -100,6 +100,20 @@ static void fill_choice(const struct tile *tile, const struct rapt_select_reques
     choice->shared_bytes = rapt_tile_shared_bytes(choice->spec, key_bytes);
 }
 
+int rapt_select_tile_spills(const struct rapt_kernel_choice *choice,
+                            const struct rapt_select_request *request)
+{
+    struct tile tile = {
+        .workgroup = choice->workgroup_size,
+        .tx = choice->spec[RAPT_SPEC_TILE_B],
+        .rows = choice->rows,
+        .keys = choice->block_kv,
+        .slice = choice->spec[RAPT_SPEC_TILE_A],
+        .v_keys = choice->spec[RAPT_SPEC_TILE_C],
+    };
+    return lane_registers(&tile, request) > MAX_LANE_REGISTERS;
+}
+
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                              int decode, struct rapt_kernel_choice *choice)
 {
@@ -129,7 +143,7 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
                 continue;
             least = choice->shared_bytes < least ? choice->shared_bytes : least;
             if (choice->shared_bytes <= limit &&
-                (any || i == 0 || lane_registers(&tile, request) <= MAX_LANE_REGISTERS))
+                (any || i == 0 || !rapt_select_tile_spills(choice, request)))
                 return RAPT_OK;
         }
     return rapt_fail(asked ? RAPT_ERROR_ARGUMENT : RAPT_ERROR_UNSUPPORTED,

@@ -12,4 +12,8 @@
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                              int decode, struct rapt_kernel_choice *choice);
 
+/* Whether a lane of such a tile wants more registers than compilers like to give. */
+int rapt_select_tile_spills(const struct rapt_kernel_choice *choice,
+                            const struct rapt_select_request *request);
+
 #endif

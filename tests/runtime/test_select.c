@@ -5,6 +5,7 @@
 
 #include "kernel_table.h"
 #include "select.h"
+#include "select_tiles.h"
 #include "snapshot.h"
 #include "tiles.h"
 
@@ -48,15 +49,21 @@ static struct rapt_select_request request_of(uint32_t group, uint32_t d, uint32_
 
 /* ---------------------------------------------------------------------------------------- fits */
 
+static uint32_t n_bindings_of(int kernel)
+{
+    uint32_t n = 0;
+    for (uint32_t bindings = rapt_kernel_bindings(kernel); bindings; bindings &= bindings - 1)
+        n++;
+    return n;
+}
+
 static void check_choice(const char *device, const rapt_caps *caps,
                          const struct rapt_kernel_choice *choice)
 {
     if (choice->kernel < 0)
         return;
     const char *name = rapt_kernel_name(choice->kernel);
-    uint32_t n_bindings = 0, bindings = rapt_kernel_bindings(choice->kernel);
-    for (; bindings; bindings &= bindings - 1)
-        n_bindings++;
+    uint32_t n_bindings = n_bindings_of(choice->kernel);
     if (rapt_kernel_unsupported_reason(caps, choice->kernel) ||
         (rapt_kernel_features(choice->kernel) & ~caps->features))
         fail_msg("%s: %s is not for this device", device, name);
@@ -166,13 +173,24 @@ static void tiles_shrink_gently(void **state)
     }
 }
 
+/* Of the tile without a limit. */
+static uint32_t best_area(const rapt_caps *caps, uint32_t dims)
+{
+    struct rapt_select_request request = request_of(4, dims, dims, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+    return s.prefill.rows * s.prefill.block_kv;
+}
+
 static void more_shared_memory_never_hurts(void **state)
 {
     (void)state;
     static const uint32_t dims[] = {64, 128, 256, 576};
     for (uint32_t i = 0; i < n_devices; i++)
         for (size_t d = 0; d < 4; d++) {
-            uint32_t rows = 0, fitted = 0;
+            uint32_t rows = 0, spilled = 1, fitted = 0;
+            int is_cpu = devices[i].device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+            uint32_t best = best_area(&devices[i], dims[d]);
             for (uint32_t limit = 1024; limit <= devices[i].max_shared_memory; limit += 1024) {
                 struct rapt_select_request request =
                     request_of(4, dims[d], dims[d], RAPT_TYPE_F16, 0);
@@ -187,11 +205,15 @@ static void more_shared_memory_never_hurts(void **state)
                 fitted = 1;
                 assert_true(s.prefill.shared_bytes <= limit && s.decode.shared_bytes <= limit);
                 uint32_t area = s.prefill.rows * s.prefill.block_kv;
-                /* a smaller tile may keep its registers where a larger one spilled */
-                if (area * 2 < rows)
-                    fail_msg("%s, D %u: at %u bytes the tile shrinks from %u to %u pairs", names[i],
-                             dims[d], limit, rows, area);
+                uint32_t spills = s.cpu ? 0 : rapt_select_tile_spills(&s.prefill, &request);
+                /* registers come first: a tile that spills gives way to one that does not; and CPUs
+                 * have a small tile of their own, which they take as soon as it fits */
+                int own = is_cpu && area == best;
+                if (spills > spilled || (area < rows && spills == spilled && !own))
+                    fail_msg("%s, D %u: at %u bytes the tile goes from %u to %u pairs, spills %u",
+                             names[i], dims[d], limit, rows, area, spills);
                 rows = area;
+                spilled = spills;
             }
             assert_true(fitted);
         }
@@ -224,12 +246,36 @@ static void the_cpu_driver_gets_its_own_rows(void **state)
     expect_kernels("lavapipe-26.1", 0, "prefill_lp", "decode_f16_lp");
     expect_kernels("lavapipe-26.1-wide", 0, "prefill_lp", "decode_f16_lpb");
     expect_kernels("lavapipe-25.0", 0, "prefill_lpb", "decode_f16_lpb");
-    expect_kernels("lavapipe-22.3", 0, "prefill_lps", NULL);
+    expect_kernels("lavapipe-22.3", 0, "prefill_lps", "decode_f16_lps");
     expect_kernels("lavapipe-26.1", RAPT_FEATURE_CPU_ROWS, "prefill_f16_pt", "decode_f16_pt");
     expect_kernels("lavapipe-26.1", RAPT_FEATURE_BUFFER_DEVICE_ADDRESS, "prefill_f16_pt",
                    "decode_f16_pt");
     expect_kernels("swiftshader", 0, "prefill_f16_pt", "decode_f16_pt");
     expect_kernels("navi31", 0, "prefill_f16_pt", "decode_f16_pt");
+}
+
+/* Where the driver's own rows lack one for decode, their prefill takes all. */
+static void without_a_decode_row_prefill_takes_all(void **state)
+{
+    (void)state;
+    rapt_caps caps = *device_named("lavapipe-22.3");
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_lps");
+    assert_true(n_bindings_of(s.prefill.kernel) < n_bindings_of(s.decode.kernel));
+    caps.max_storage_buffers = n_bindings_of(s.decode.kernel) - 1; /* unusable, not absent */
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_lps");
+    assert_int_equal(s.decode.kernel, -1);
+
+    request.kv_type = RAPT_TYPE_INT8; /* no such row */
+    assert_int_equal(rapt_select(device_named("lavapipe-22.3"), &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_lps");
+    assert_int_equal(s.decode.kernel, -1);
+    request = request_of(4, 576, 512, RAPT_TYPE_F16, 0); /* compiles too long */
+    assert_int_equal(rapt_select(device_named("lavapipe-22.3"), &request, &s), RAPT_OK);
+    assert_int_equal(s.decode.kernel, -1);
 }
 
 static void why_names_the_matrix_units(void **state)
@@ -387,6 +433,7 @@ int main(void)
         cmocka_unit_test(tiles_shrink_gently),
         cmocka_unit_test(more_shared_memory_never_hurts),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
+        cmocka_unit_test(without_a_decode_row_prefill_takes_all),
         cmocka_unit_test(why_names_the_matrix_units),
         cmocka_unit_test(paths_this_version_lacks_are_refused),
         cmocka_unit_test(too_few_storage_buffers_are_told),
