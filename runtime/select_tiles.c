@@ -73,6 +73,10 @@ static struct tile apply_knobs(struct tile tile, const struct rapt_select_reques
         tile.rows = request->block_q;
     if (keys)
         tile.keys = keys;
+    if (request->integer_dot == RAPT_CHOICE_ALWAYS) { /* shaders/lib/tile_dot.glsl */
+        tile.slice = 32;
+        tile.whole_q = 1;
+    }
     tile.tx = gcd_power(tile.tx, tile.keys);
     tile.v_keys = gcd_power(tile.v_keys, tile.keys);
     ty = gcd_power(ty, tile.rows);
@@ -97,7 +101,9 @@ static void fill_choice(const struct tile *tile, const struct rapt_select_reques
     uint32_t key_bytes =
         rapt_tile_key_bytes(rapt_kv_row_scales(request->kv_type, request->head_dim) != 0,
                             request->n_kv_segments > 1);
-    choice->shared_bytes = rapt_tile_shared_bytes(choice->spec, key_bytes);
+    choice->shared_bytes = request->integer_dot == RAPT_CHOICE_ALWAYS
+                               ? rapt_tile_dot_shared_bytes(choice->spec, key_bytes)
+                               : rapt_tile_shared_bytes(choice->spec, key_bytes);
 }
 
 int rapt_select_tile_spills(const struct rapt_kernel_choice *choice,

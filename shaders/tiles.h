@@ -43,4 +43,18 @@ static inline uint32_t rapt_tile_shared_bytes(const uint32_t spec[RAPT_N_SPECS],
     return 16 * vec4s + key_bytes * block_kv + 8 * block_q + 8;
 }
 
+/* The same where keys are multiplied in integers (lib/tile_dot.glsl): TILE_A is 32, TILE_D 1. */
+static inline uint32_t rapt_tile_dot_shared_bytes(const uint32_t spec[RAPT_N_SPECS],
+                                                  uint32_t key_bytes)
+{
+    uint32_t slices = spec[RAPT_SPEC_HEAD_DIM] / 32, dv = spec[RAPT_SPEC_HEAD_DIM_V];
+    uint32_t block_q = spec[RAPT_SPEC_BLOCK_Q], block_kv = spec[RAPT_SPEC_BLOCK_KV];
+    uint32_t tx = spec[RAPT_SPEC_TILE_B];
+    uint32_t weights = block_q * (block_kv / 4 + 1);
+    uint32_t codes = 3 * block_kv + block_q * (2 * slices + 1);
+    uint32_t v = spec[RAPT_SPEC_TILE_C] * tx * (rapt_tile_lane_dims(dv, tx) / 4);
+    uint32_t vec4s = weights + codes + v + block_q * tx / 4;
+    return 16 * vec4s + (key_bytes + 4) * block_kv + 4 * block_q * slices + 8 * block_q + 8;
+}
+
 #endif

@@ -15,43 +15,34 @@ layout(set = 0, binding = RAPT_BIND_V_SCALE, std430) readonly buffer VScale { ui
 const uint SEQ_K_SCALE_BASE = 20, SEQ_V_SCALE_BASE = 22; /* in struct rapt_step_seq */
 #endif
 
-/* Words and vectors of words of K and V, by the piece they lie in. */
+/* FETCH(words, next, to, at, n) takes words of K or V from one of the pool's pieces. Pools in pieces are
+ * rare: their rows are kept small, with words alone. */
 #ifdef SEGMENTS
 #define PIECE(i, kv, KV) \
     layout(set = 0, binding = RAPT_BIND_##KV##_SEG1 + i - 1, std430) readonly buffer KV##words##i \
-    { uint kv##_words_##i[]; }; \
-    layout(set = 0, binding = RAPT_BIND_##KV##_SEG1 + i - 1, std430) readonly buffer KV##quads##i \
-    { uvec4 kv##_quads_##i[]; };
+    { \
+        uint kv##_words_##i[]; \
+    };
 PIECE(1, k, K)
 PIECE(2, k, K)
 PIECE(3, k, K)
 PIECE(1, v, V)
 PIECE(2, v, V)
 PIECE(3, v, V)
-#define FROM_PIECE(type, name) \
-    type name##_of(uint piece, uint i) \
+#define FETCH_FROM(FETCH, kv, key, next, to, at, n) \
     { \
+        uint piece = piece_at[key]; \
         if (piece == 0) \
-            return name[i]; \
-        if (piece == 1) \
-            return name##_1[i]; \
-        if (piece == 2) \
-            return name##_2[i]; \
-        return name##_3[i]; \
+            FETCH(kv##_words, next, to, at, n) \
+        else if (piece == 1) \
+            FETCH(kv##_words_1, next, to, at, n) \
+        else if (piece == 2) \
+            FETCH(kv##_words_2, next, to, at, n) \
+        else \
+            FETCH(kv##_words_3, next, to, at, n) \
     }
-FROM_PIECE(uint, k_words)
-FROM_PIECE(uint, v_words)
-FROM_PIECE(uvec4, k_quads)
-FROM_PIECE(uvec4, v_quads)
-#define K_WORD(piece, i) k_words_of(piece, i)
-#define V_WORD(piece, i) v_words_of(piece, i)
-#define K_QUAD(piece, i) k_quads_of(piece, i)
-#define V_QUAD(piece, i) v_quads_of(piece, i)
 #else
-#define K_WORD(piece, i) k_words[i]
-#define V_WORD(piece, i) v_words[i]
-#define K_QUAD(piece, i) k_quads[i]
-#define V_QUAD(piece, i) v_quads[i]
+#define FETCH_FROM(FETCH, kv, key, next, to, at, n) FETCH(kv##_words, next, to, at, n)
 #endif
 
 /* Where a key lies; x: in K, y: in V. */

@@ -12,9 +12,6 @@
 
 const uint K_LOADS = (BLOCK_KV * K_EIGHTS + WG_SIZE - 1) / WG_SIZE;
 const uint V_LOADS = (V_KEYS * V_EIGHTS + WG_SIZE - 1) / WG_SIZE;
-#define FOUR_WORDS(word, piece, w) \
-    uvec4(word(piece, w), word(piece, w + 1), word(piece, w + 2), word(piece, w + 3))
-
 const uvec2 LOW_BITS = uvec2(8 / QUADS_PER_EIGHT - 1); /* of an element on 16 bytes: 0 */
 
 uvec4 next_k[K_LOADS * QUADS_PER_EIGHT];
@@ -32,7 +29,18 @@ void unpack_eight(uvec4 x, uvec4 y, out vec4 a, out vec4 b)
 #endif
 }
 
-/* Word of the n-th eight this lane fetches of a slice of K; lanes without one repeat the last. */
+/* Key whose n-th eight this lane fetches, its place in key_at; lanes without one repeat the last. */
+uint k_key(uint n, uint turn)
+{
+    return turn * BLOCK_KV + min(n * WG_SIZE + lane, BLOCK_KV * K_EIGHTS - 1) / K_EIGHTS;
+}
+
+uint v_key(uint n, uint first, uint turn)
+{
+    return turn * BLOCK_KV + first + min(n * WG_SIZE + lane, V_KEYS * V_EIGHTS - 1) / V_EIGHTS;
+}
+
+/* Word of that eight of a slice of K, of a row of V. */
 uint k_word(uint n, uint slice, uint turn)
 {
     uint t = min(n * WG_SIZE + lane, BLOCK_KV * K_EIGHTS - 1);
@@ -46,36 +54,37 @@ uint v_word(uint n, uint first, uint turn)
     return WORD_OF_ELEMENT(key_at[turn * BLOCK_KV + first + t / V_EIGHTS].y + t % V_EIGHTS * 8);
 }
 
+#define FOUR_WORDS(words, next, to, w, n) \
+    next[to] = uvec4(words[w], words[w + 1], words[w + 2], words[w + 3]);
+
 #ifdef SEGMENTS
-#define K_PIECE(n) piece_at[turn * BLOCK_KV + min((n) * WG_SIZE + lane, BLOCK_KV * K_EIGHTS - 1) / K_EIGHTS]
-#define V_PIECE(n) \
-    piece_at[turn * BLOCK_KV + first + min((n) * WG_SIZE + lane, V_KEYS * V_EIGHTS - 1) / V_EIGHTS]
+#define WIDE(is_aligned) false
+#else
+#define WIDE(is_aligned) is_aligned
 #endif
 
 void fetch_k(uint slice, uint turn)
 {
-    if (aligned.x) {
+    if (WIDE(aligned.x)) {
         [[unroll]] for (uint n = 0; n < K_LOADS * QUADS_PER_EIGHT; n++)
-            next_k[n] = K_QUAD(K_PIECE(n / QUADS_PER_EIGHT),
-                               (k_word(n / QUADS_PER_EIGHT, slice, turn) >> 2) + n % QUADS_PER_EIGHT);
+            next_k[n] = k_quads[(k_word(n / QUADS_PER_EIGHT, slice, turn) >> 2) + n % QUADS_PER_EIGHT];
     } else {
         [[unroll]] for (uint n = 0; n < K_LOADS * QUADS_PER_EIGHT; n++) {
             uint w = k_word(n / QUADS_PER_EIGHT, slice, turn) + n % QUADS_PER_EIGHT * 4;
-            next_k[n] = FOUR_WORDS(K_WORD, K_PIECE(n / QUADS_PER_EIGHT), w);
+            FETCH_FROM(FOUR_WORDS, k, k_key(n / QUADS_PER_EIGHT, turn), next_k, n, w, 4)
         }
     }
 }
 
 void fetch_v(uint first, uint turn)
 {
-    if (aligned.y) {
+    if (WIDE(aligned.y)) {
         [[unroll]] for (uint n = 0; n < V_LOADS * QUADS_PER_EIGHT; n++)
-            next_v[n] = V_QUAD(V_PIECE(n / QUADS_PER_EIGHT),
-                               (v_word(n / QUADS_PER_EIGHT, first, turn) >> 2) + n % QUADS_PER_EIGHT);
+            next_v[n] = v_quads[(v_word(n / QUADS_PER_EIGHT, first, turn) >> 2) + n % QUADS_PER_EIGHT];
     } else {
         [[unroll]] for (uint n = 0; n < V_LOADS * QUADS_PER_EIGHT; n++) {
             uint w = v_word(n / QUADS_PER_EIGHT, first, turn) + n % QUADS_PER_EIGHT * 4;
-            next_v[n] = FOUR_WORDS(V_WORD, V_PIECE(n / QUADS_PER_EIGHT), w);
+            FETCH_FROM(FOUR_WORDS, v, v_key(n / QUADS_PER_EIGHT, first, turn), next_v, n, w, 4)
         }
     }
 }

@@ -134,40 +134,35 @@ unit_place v_place(uint n, uint first, uint turn)
 
 /* ---- memory to registers */
 
-/* Codes from byte `at` on, n bytes of them, into words next[to], ... */
-#define FETCH_BLOCK(WORD, piece, next, to, at, n) \
+/* Codes from byte `at` on, n bytes of them, into next[to], ...: as they lie, with the word they end in;
+ * aligned; at any byte. */
+#define FETCH_BLOCK(words, next, to, at, n) \
     { \
         uint word = (at) >> 2, last = (n) / 4 - 1 + (((at) >> 1) & 1u); \
         [[unroll]] for (uint i = 0; i <= (n) / 4; i++) \
-            next[(to) + i] = WORD(piece, word + min(i, last)); \
+            next[(to) + i] = words[word + min(i, last)]; \
     }
-#define FETCH_WIDE(WORD, QUAD, piece, next, to, at, n) \
+#define FETCH_WIDE(words, quads, next, to, at, n) \
     { \
         if ((n) == 16) { \
-            uvec4 quad = QUAD(piece, (at) >> 4); \
+            uvec4 quad = quads[(at) >> 4]; \
             [[unroll]] for (uint i = 0; i < (n) / 4; i++) \
                 next[(to) + i] = quad[i]; \
         } else { \
             [[unroll]] for (uint i = 0; i < (n) / 4; i++) \
-                next[(to) + i] = WORD(piece, ((at) >> 2) + i); \
+                next[(to) + i] = words[((at) >> 2) + i]; \
         } \
     }
-#define FETCH_BYTES(WORD, piece, next, to, at, n) \
+#define FETCH_BYTES(words, next, to, at, n) \
     { \
-        uint word = (at) >> 2, shift = ((at) & 3u) * 8; \
-        uint low = WORD(piece, word); \
+        uint word = (at) >> 2, shift = ((at) & 3u) * 8, low = words[word]; \
         [[unroll]] for (uint i = 0; i < (n) / 4; i++) { \
-            uint high = WORD(piece, word + (shift == 0 && i + 1 == (n) / 4 ? i : i + 1)); \
+            uint high = words[word + (shift == 0 && i + 1 == (n) / 4 ? i : i + 1)]; \
             next[(to) + i] = low >> shift | (high << 1) << (31 - shift); \
             low = high; \
         } \
     }
-
-#ifdef SEGMENTS
-#define PIECE_OF(p) piece_at[p.key]
-#else
-#define PIECE_OF(p) 0
-#endif
+#define FETCH_WORD(words, next, to, at, n) next[to] = words[at];
 
 void fetch_k(uint slice, uint turn)
 {
@@ -175,14 +170,16 @@ void fetch_k(uint slice, uint turn)
         unit_place p = k_place(n, slice, turn);
         uint at = p.row + byte_of(dim_of(p.unit, 0, K_UNIT));
 #if IS_BLOCKS
-        next_k_scale[n] = K_WORD(PIECE_OF(p), scale_word(p.scale));
-        FETCH_BLOCK(K_WORD, PIECE_OF(p), next_k, n * K_RAW, at, K_BYTES)
+        FETCH_FROM(FETCH_WORD, k, p.key, next_k_scale, n, scale_word(p.scale), 1)
+        FETCH_FROM(FETCH_BLOCK, k, p.key, next_k, n * K_RAW, at, K_BYTES)
 #else
         next_k_scale[n] = k_scale_words[scale_word(p.scale)];
+#ifndef SEGMENTS
         if (aligned.x)
-            FETCH_WIDE(K_WORD, K_QUAD, PIECE_OF(p), next_k, n * K_RAW, at, K_BYTES)
+            FETCH_WIDE(k_words, k_quads, next_k, n * K_RAW, at, K_BYTES)
         else
-            FETCH_BYTES(K_WORD, PIECE_OF(p), next_k, n * K_RAW, at, K_BYTES)
+#endif
+            FETCH_FROM(FETCH_BYTES, k, p.key, next_k, n * K_RAW, at, K_BYTES)
 #endif
     }
 }
@@ -193,14 +190,16 @@ void fetch_v(uint first, uint turn)
         unit_place p = v_place(n, first, turn);
         uint at = p.row + byte_of(dim_of(p.unit, 0, V_UNIT));
 #if IS_BLOCKS
-        next_v_scale[n] = V_WORD(PIECE_OF(p), scale_word(p.scale));
-        FETCH_BLOCK(V_WORD, PIECE_OF(p), next_v, n * V_RAW, at, V_BYTES)
+        FETCH_FROM(FETCH_WORD, v, p.key, next_v_scale, n, scale_word(p.scale), 1)
+        FETCH_FROM(FETCH_BLOCK, v, p.key, next_v, n * V_RAW, at, V_BYTES)
 #else
         next_v_scale[n] = v_scale_words[scale_word(p.scale)];
+#ifndef SEGMENTS
         if (aligned.y)
-            FETCH_WIDE(V_WORD, V_QUAD, PIECE_OF(p), next_v, n * V_RAW, at, V_BYTES)
+            FETCH_WIDE(v_words, v_quads, next_v, n * V_RAW, at, V_BYTES)
         else
-            FETCH_BYTES(V_WORD, PIECE_OF(p), next_v, n * V_RAW, at, V_BYTES)
+#endif
+            FETCH_FROM(FETCH_BYTES, v, p.key, next_v, n * V_RAW, at, V_BYTES)
 #endif
     }
 }
@@ -255,6 +254,7 @@ void unpack_codes(uint x, uint y, out vec4 a, out vec4 b)
 #define CODES(next, to, at, e, d) CODE_WORD(next, to, at, 2 * (e)), CODE_WORD(next, to, at, 2 * (e) + 1)
 #endif
 
+#ifndef INTEGER_DOT
 /* dims past the last are zero */
 void commit_k(uint slice, uint turn)
 {
@@ -276,6 +276,7 @@ void commit_k(uint slice, uint turn)
         }
     }
 }
+#endif
 
 void commit_v(uint first, uint turn)
 {

@@ -16,6 +16,9 @@
  * digits when they grow long: every FOLD_KEYS keys the part sums are added to the whole ones, so a
  * million keys are as exact as a few hundred. */
 #extension GL_EXT_control_flow_attributes : require
+#ifdef INTEGER_DOT
+#extension GL_EXT_spirv_intrinsics : require
+#endif
 #include "step.glsl"
 #include "storage.glsl"
 #include "kv.glsl"
@@ -43,8 +46,12 @@ const uint SCORES_VEC4S = Q_PART + BLOCK_KV * PITCH;
 const uint WEIGHTS_VEC4S = BLOCK_Q * P_PITCH;
 const uint TILE_VEC4S = SCORES_VEC4S > WEIGHTS_VEC4S ? SCORES_VEC4S : WEIGHTS_VEC4S;
 
+#ifdef INTEGER_DOT
+shared vec4 tile[WEIGHTS_VEC4S];
+#else
 shared vec4 tile[TILE_VEC4S];
 shared vec4 whole_q[1 + TILE_D * BLOCK_Q * Q_PITCH];
+#endif
 shared vec4 v_tile[V_KEYS * V_PITCH];
 shared vec4 lanes_of_row[BLOCK_Q * TX / 4];
 shared uvec2 key_at[2 * BLOCK_KV]; /* of this tile and of the next, by turns */
@@ -83,6 +90,27 @@ uint row_of(uint i)
 #include "tile_quantized.glsl"
 #endif
 
+/* Eight dims of a row of Q. */
+void read_q(packed_row row, uint d, out vec4 a, out vec4 b)
+{
+    uint i = push.q_base + step_words[item.seq + SEQ_Q_BASE] + row.token * header.q_token_stride +
+             row.head * header.q_head_stride + min(d, D - 8);
+    if (Q_TYPE == RAPT_STORE_F32) {
+        a = uintBitsToFloat(uvec4(q_words[i], q_words[i + 1], q_words[i + 2], q_words[i + 3]));
+        b = uintBitsToFloat(uvec4(q_words[i + 4], q_words[i + 5], q_words[i + 6], q_words[i + 7]));
+    } else {
+        uint w = i >> 1;
+        uvec4 x = uvec4(q_words[w], q_words[w + 1], q_words[w + 2], q_words[w + 3]);
+        if (Q_TYPE == RAPT_STORE_BF16)
+            unpack_bf16(x, a, b);
+        else
+            unpack_f16(x, a, b);
+    }
+}
+
+#ifdef INTEGER_DOT
+#include "tile_dot.glsl"
+#else
 /* A slice of Q, times the scale of the logits as they are kept. */
 void load_q(uint slice)
 {
@@ -91,20 +119,8 @@ void load_q(uint slice)
         uint t = n * WG_SIZE + lane, d = slice * SLICE + t % K_EIGHTS * 8;
         uint r = min(min(t / K_EIGHTS, BLOCK_Q - 1), item.n_rows - 1);
         packed_row row = find_row(item.kv_head, item.row_first + r);
-        uint i = push.q_base + step_words[item.seq + SEQ_Q_BASE] +
-                 row.token * header.q_token_stride + row.head * header.q_head_stride + min(d, D - 8);
         vec4 a, b;
-        if (Q_TYPE == RAPT_STORE_F32) {
-            a = uintBitsToFloat(uvec4(q_words[i], q_words[i + 1], q_words[i + 2], q_words[i + 3]));
-            b = uintBitsToFloat(uvec4(q_words[i + 4], q_words[i + 5], q_words[i + 6], q_words[i + 7]));
-        } else {
-            uint w = i >> 1;
-            uvec4 x = uvec4(q_words[w], q_words[w + 1], q_words[w + 2], q_words[w + 3]);
-            if (Q_TYPE == RAPT_STORE_BF16)
-                unpack_bf16(x, a, b);
-            else
-                unpack_f16(x, a, b);
-        }
+        read_q(row, d, a, b);
         a = d < D ? a * scale : vec4(0.0);
         b = d < D ? b * scale : vec4(0.0);
         if (t < BLOCK_Q * K_EIGHTS) {
@@ -119,6 +135,7 @@ void load_q(uint slice)
         }
     }
 }
+#endif
 
 /* Where the keys of the tile at j lie. Keys past the last repeat it: what lies behind the sequence is
  * never read, and the mask drops them. */
@@ -138,6 +155,7 @@ void find_keys(uint j, uint turn)
 
 /* ---- the four parts of a tile */
 
+#ifndef INTEGER_DOT
 void add_scores(uint slice)
 {
     uint q_at = TILE_D * slice * (SLICE / 4);
@@ -163,6 +181,7 @@ void add_scores(uint slice)
         }
     }
 }
+#endif
 
 void finish_scores(uint j)
 {
@@ -292,6 +311,18 @@ void start_rows()
     }
 }
 
+/* Pools in pieces: every fetch is written four times over, so there is one of K and one of V, and none
+ * ahead of its use. */
+#ifdef SEGMENTS
+#define FETCHED_LATE(first) true
+#define AHEAD(x)
+#define LATE(x) x
+#else
+#define FETCHED_LATE(first) first > 0
+#define AHEAD(x) x
+#define LATE(x)
+#endif
+
 void work_tiles()
 {
     uint turn = 0, since_fold = 0;
@@ -300,7 +331,7 @@ void work_tiles()
         for (uint slice = 0; slice < N_SLICES; slice++)
             load_q(slice);
     barrier();
-    fetch_k(0, 0);
+    AHEAD(fetch_k(0, 0));
     for (uint j = item.kv_begin; j < item.kv_end; j += BLOCK_KV) {
         [[unroll]] for (uint i = 0; i < RM * RN; i++)
             score[i] = 0.0;
@@ -311,30 +342,34 @@ void work_tiles()
                 barrier();
             if (TILE_D == 0)
                 load_q(slice);
+            LATE(fetch_k(slice, turn));
             commit_k(slice, turn);
             barrier();
-            if (slice + 1 < N_SLICES)
-                fetch_k(slice + 1, turn);
-            else
-                fetch_v(0, turn);
+            if (slice + 1 < N_SLICES) {
+                AHEAD(fetch_k(slice + 1, turn));
+            } else {
+                AHEAD(fetch_v(0, turn));
+            }
             add_scores(slice);
         }
         finish_scores(j);
         barrier();
         weigh_scores();
-        commit_v(0, turn);
+        AHEAD(commit_v(0, turn));
         barrier();
         uint end = min(BLOCK_KV, item.kv_end - j);
         for (uint first = 0; first < end; first += V_KEYS) {
-            if (first > 0) {
+            LATE(fetch_v(first, turn));
+            if (FETCHED_LATE(first)) {
                 barrier();
                 commit_v(first, turn);
                 barrier();
             }
-            if (first + V_KEYS < end)
-                fetch_v(first + V_KEYS, turn);
-            else
-                fetch_k(0, turn ^ 1);
+            if (first + V_KEYS < end) {
+                AHEAD(fetch_v(first + V_KEYS, turn));
+            } else {
+                AHEAD(fetch_k(0, turn ^ 1));
+            }
             add_values(first);
         }
         turn ^= 1;

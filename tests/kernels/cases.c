@@ -8,6 +8,7 @@
 #define STATS (RAPT_PLAN_LSE | RAPT_PLAN_MAX_LOGIT)
 #define FEW (STATS | RAPT_PLAN_FEW_PIPELINES)
 #define D64 .d = 64, .dv = 64, .heads = 8, .kv_heads = 2
+#define D32 .d = 32, .dv = 32, .heads = 4, .kv_heads = 2
 #define SPLIT .n_seqs = 3, .q_len = {24, 40, 36}, .kv_len = {700, 1025, 0}
 
 const struct check_case check_cases[] = {
@@ -204,13 +205,13 @@ const struct check_case check_cases[] = {
 
     /* pools in pieces */
     {.name = "2 pieces of a buffer",
-     D64,
+     D32,
      .flags = FEW,
      .page_size = 16,
      .n_segments = 2,
      .shapes = CHECK_PIECES},
     {.name = "3 pieces, HND",
-     D64,
+     D32,
      .flags = FEW,
      .page_size = 8,
      .layout = CHECK_HND,
@@ -218,7 +219,7 @@ const struct check_case check_cases[] = {
      .own_buffers = 1,
      .shapes = CHECK_PIECES},
     {.name = "4 pieces, unaligned",
-     D64,
+     D32,
      .flags = FEW,
      .page_size = 4,
      .layout = CHECK_PADDED,

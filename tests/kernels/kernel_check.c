@@ -145,39 +145,49 @@ static int is_thorough(const struct check_target *target, const struct row_name 
            split_name(info.prefill_kernel, &usual) && strcmp(usual.path, row->path) == 0;
 }
 
-/* Quantized K/V: one shape and its layouts and scales; more where compiling is quick. */
-static void run_quantized(struct check_target *target, const struct row_name *row, int quick)
+static int compiles_slowly(const struct check_target *target)
 {
-    static const char *const all[] = {"everything", "pages, unaligned", "unaligned", NULL};
-    static const char *const scaled[] = {"scales f16", NULL};
-    static const char *const rows[] = {"scales per token", "scales static", "scale static, one, f16",
-                                       "d72/40 odd", NULL};
-    static const char *const more[] = {"d96/32", "BS2HD",       "tile edges",     "splits",
-                                       "slices", "fixed split", "one key dominates", NULL};
-    rapt_type type = row->type;
-    int gpu = rapt_device_caps(rapt_easy_device(target->easy))->device_type !=
-              VK_PHYSICAL_DEVICE_TYPE_CPU;
-    run_some(target, type, row->path, all);
-    if (type == RAPT_TYPE_INT8 || type == RAPT_TYPE_FP8_E4M3 || type == RAPT_TYPE_INT4)
-        run_some(target, type, row->path, scaled);
-    if (type == RAPT_TYPE_INT8)
-        run_some(target, type, row->path, rows);
-    if (type == RAPT_TYPE_FP8_E4M3)
-        run_some(target, type, row->path, rows + 1);
-    if (type != RAPT_TYPE_INT8 && type != RAPT_TYPE_FP8_E4M3)
-        run_some(target, type, row->path, more + (quick ? 7 : 0));
-    else if (gpu && !quick)
-        run_some(target, type, row->path, more);
+    return rapt_device_caps(rapt_easy_device(target->easy))->device_type ==
+           VK_PHYSICAL_DEVICE_TYPE_CPU;
 }
 
-/* Pools in pieces: both operations, whatever the type. */
-static void run_pieces(struct check_target *target, const struct row_name *row)
+/* Quantized K/V: what is the type's own, and some of all that is not. */
+static void run_quantized(struct check_target *target, const struct row_name *row, int quick)
+{
+    static const char *const layouts[] = {"everything", "pages, unaligned", "unaligned", NULL};
+    static const char *const scales[] = {"scales f16", NULL};
+    static const char *const token[] = {"scales per token", NULL};
+    static const char *const bytes[] = {"scales static", "scale static, one, f16", "d72/40 odd",
+                                        NULL};
+    static const char *const more[] = {"BS2HD",  "tile edges",  "splits",
+                                       "slices", "fixed split", "one key dominates", NULL};
+    static const char *const shapes[] = {"d64", "d128 gqa8", "d96/32", NULL};
+    rapt_type type = row->type;
+    run_some(target, type, row->path, layouts);
+    if (type <= RAPT_TYPE_INT4)
+        run_some(target, type, row->path, scales);
+    if (type == RAPT_TYPE_INT8)
+        run_some(target, type, row->path, token);
+    if (type <= RAPT_TYPE_FP8_E4M3)
+        run_some(target, type, row->path, bytes);
+    if (!quick)
+        run_some(target, type, row->path, more);
+    run_some(target, type, row->path, shapes + (compiles_slowly(target) ? 2 : 0));
+}
+
+/* Both operations by one row, whatever the type. */
+static void run_tiled(struct check_target *target, const struct row_name *row)
 {
     static const char *const pieces[] = {"2 pieces of a buffer", "3 pieces, HND",
                                          "4 pieces, unaligned", NULL};
-    run_some(target, row->type, row->path, pieces);
+    static const char *const dots[] = {"everything", "pages, unaligned", "splits", NULL};
+    static const char *const shapes[] = {"d96/32", "d128 gqa8", NULL};
+    const char *const *names = strcmp(row->path, "pts") == 0 ? pieces : dots;
+    run_some(target, row->type, row->path, names);
+    if (names == dots && (!compiles_slowly(target) || row->type == RAPT_TYPE_INT8))
+        run_some(target, row->type, row->path, shapes + (compiles_slowly(target) ? 1 : 0));
     target->decode = 1;
-    run_some(target, row->type, row->path, pieces + 1);
+    run_some(target, row->type, row->path, names + 2);
 }
 
 static void run_row(struct check_target *target, const struct row_name *row)
@@ -209,8 +219,8 @@ static void run_row(struct check_target *target, const struct row_name *row)
         run_some(target, RAPT_TYPE_F32, row->path, splits);
     } else if (strcmp(row->op, "logit_reduce") == 0) {
         run_some(target, RAPT_TYPE_F32, row->path, reduced);
-    } else if (strcmp(row->path, "pts") == 0) {
-        run_pieces(target, row);
+    } else if (strcmp(row->op, "tiled") == 0) {
+        run_tiled(target, row);
     } else if (row->type >= RAPT_TYPE_INT8) {
         run_quantized(target, row, quick);
     } else if (strcmp(row->op, "stage") == 0) {

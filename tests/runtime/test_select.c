@@ -79,6 +79,13 @@ static void check_choice(const char *device, const rapt_caps *caps,
     assert_int_equal(choice->spec[RAPT_SPEC_BLOCK_KV], choice->block_kv);
 }
 
+static int name_ends(int kernel, const char *end)
+{
+    const char *name = kernel < 0 ? "" : rapt_kernel_name(kernel);
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
 /* What shaders/tiles.h asks of the portable kernels' numbers. */
 static void check_tile(const struct rapt_kernel_choice *choice, int scales, int pieces)
 {
@@ -93,15 +100,19 @@ static void check_tile(const struct rapt_kernel_choice *choice, int scales, int 
     assert_true(spec[RAPT_SPEC_TILE_A] > 0 && spec[RAPT_SPEC_TILE_D] <= 1);
     assert_true(v_keys >= 4 && v_keys % 4 == 0);
     assert_int_equal(choice->block_kv % v_keys, 0);
-    assert_int_equal(choice->shared_bytes,
-                     rapt_tile_shared_bytes(spec, rapt_tile_key_bytes(scales, pieces)));
+    uint32_t key_bytes = rapt_tile_key_bytes(scales, pieces);
+    if (name_ends(choice->kernel, "_ptd")) {
+        assert_int_equal(spec[RAPT_SPEC_TILE_A], 32);
+        assert_int_equal(spec[RAPT_SPEC_TILE_D], 1);
+        assert_int_equal(choice->shared_bytes, rapt_tile_dot_shared_bytes(spec, key_bytes));
+    } else {
+        assert_int_equal(choice->shared_bytes, rapt_tile_shared_bytes(spec, key_bytes));
+    }
 }
 
 static int is_portable(int kernel)
 {
-    const char *name = kernel < 0 ? NULL : rapt_kernel_name(kernel);
-    return name && (strcmp(name + strlen(name) - 3, "_pt") == 0 ||
-                    strcmp(name + strlen(name) - 4, "_pts") == 0);
+    return name_ends(kernel, "_pt") || name_ends(kernel, "_pts") || name_ends(kernel, "_ptd");
 }
 
 static void check_selection(const char *device, const rapt_caps *caps,
