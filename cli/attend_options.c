@@ -37,6 +37,7 @@ const struct option_spec attend_options[ATTEND_N_OPTIONS] = {
     [ATTEND_PAGE_SIZE] = {"--page-size", OPTION_COUNT, "P", "puts K/V into a pool of pages of P tokens first: a power of two from 1 to 256", 1, 256},
     [ATTEND_PAGE_ORDER] = {"--page-order", OPTION_TEXT, "ORDER", "shuffled (default) or linear: where in the pool the pages lie"},
     [ATTEND_KV_LAYOUT] = {"--kv-layout", OPTION_TEXT, "LAYOUT", "of the pool: nhd [pages,P,H,D] (default), hnd [pages,H,P,D], or interleaved [pages,P,K1 V1 K2 V2 ..,D]"},
+    [ATTEND_APPEND] = {"--append", OPTION_FLAG, NULL, "K/V are converted and written by the device, as `rapt append` does (always so with --rope)"},
     [ATTEND_K_POOL] = {"--k-pool", OPTION_TEXT, "FILE", "a ready pool instead of --k (interleaved: of K and V both)"},
     [ATTEND_V_POOL] = {"--v-pool", OPTION_TEXT, "FILE", "a ready pool instead of --v"},
     [ATTEND_PAGE_INDPTR] = {"--page-indptr", OPTION_TEXT, "FILE", "where each sequence's pages start in --page-indices, u4 or i4 [B+1]"},
@@ -166,6 +167,8 @@ static int check_paging(const struct attend *attend)
         return cli_fail(CLI_USAGE, "--kv-layout needs --page-size or --k-pool");
     if (pool && given(attend, ATTEND_PAGE_ORDER))
         return cli_fail(CLI_USAGE, "--page-order and --k-pool exclude each other");
+    if (pool && given(attend, ATTEND_APPEND))
+        return cli_fail(CLI_USAGE, "--append and --k-pool exclude each other");
     if (pool && given(attend, ATTEND_CU_KV))
         return cli_fail(CLI_USAGE,
                         "--cu-kv and --k-pool exclude each other: the page tables say the "

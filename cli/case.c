@@ -73,6 +73,16 @@ static int make_extras(const struct case_spec *spec, uint64_t seed, struct case_
             data->q_pos[data->cu_q[b] + i] = spec->kv_len[b] - spec->q_len[b] + turned;
         }
     }
+    data->rope =
+        (rapt_rope){.struct_size = sizeof data->rope, .pairing = RAPT_ROPE_NEOX, .theta = 500000};
+    if (spec->flags & CASE_ROPE)
+        problem->rope = &data->rope;
+    data->scale[0] = 0.02f; /* of 448 steps and more */
+    if (spec->flags & CASE_STATIC) {
+        problem->scale_kind = RAPT_SCALE_STATIC;
+        problem->k_scale = problem->v_scale = data->scale;
+        problem->n_k_scale = problem->n_v_scale = 1;
+    }
     if (spec->flags & CASE_ALIBI)
         problem->slopes = data->slopes;
     if (spec->flags & CASE_SINKS)
@@ -152,7 +162,7 @@ int case_make(const struct case_spec *spec, uint64_t seed, struct case_data *dat
         .struct_size = sizeof data->options,
         .n_splits = spec->n_splits,
         .fixed_split = spec->fixed_split,
-        .plan_flags = spec->plan_flags,
+        .plan_flags = spec->plan_flags | (spec->flags & CASE_APPEND ? RAPT_PLAN_APPEND : 0),
         .three_pass = (spec->flags & CASE_THREE_PASS) != 0,
     };
     if (spec->flags & CASE_HND) {
@@ -221,8 +231,9 @@ static rapt_status compare(struct case_data *data, struct case_report *report)
     }
     report->error.struct_size = sizeof report->error;
     report->reduction_ok = reduction_agrees(data);
-    return rapt_reference_check(&data->problem, &params, &data->result, RAPT_BOUND_PORTABLE,
-                                &report->error);
+    rapt_bound_kind kind =
+        report->info.plan.integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE;
+    return rapt_reference_check(&data->problem, &params, &data->result, kind, &report->error);
 }
 
 void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,

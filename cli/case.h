@@ -19,7 +19,10 @@ enum case_flags {
     CASE_CONST_MAX = 1 << 6,
     CASE_POSITIONS = 1 << 7, /* explicit q_pos, in scrambled order */
     CASE_HND = 1 << 8,       /* the pool's layout */
-    CASE_THREE_PASS = 1 << 9 /* the textbook kernels that comparisons are made with */
+    CASE_THREE_PASS = 1 << 9, /* the textbook kernels that comparisons are made with */
+    CASE_APPEND = 1 << 10,    /* K/V are written by the device */
+    CASE_ROPE = 1 << 11,      /* rotated, too */
+    CASE_STATIC = 1 << 12     /* static scales */
 };
 
 struct case_spec {
@@ -43,6 +46,8 @@ struct case_data {
     rapt_result result;
     rapt_mask *mask;
     int32_t cu_q[CASE_MAX_SEQS + 1], cu_kv[CASE_MAX_SEQS + 1], prefix[CASE_MAX_SEQS];
+    rapt_rope rope;
+    float scale[1]; /* static, of K and V */
     int32_t *q_pos;
     float *q, *k, *v, *bias, *slopes, *sinks;
     uint16_t *bias16;

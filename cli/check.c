@@ -28,6 +28,11 @@ static const struct option_spec options[CHECK_N_OPTIONS] = {
 #define F32 RAPT_TYPE_F32
 #define F16 RAPT_TYPE_F16
 #define BF16 RAPT_TYPE_BF16
+#define INT8 RAPT_TYPE_INT8
+#define FP8 RAPT_TYPE_FP8_E4M3
+#define INT4 RAPT_TYPE_INT4
+#define Q8_0 RAPT_TYPE_Q8_0
+#define Q4_0 RAPT_TYPE_Q4_0
 
 /* clang-format off */
 /* Ragged on purpose: tiles begin and end anywhere, one sequence has no keys, one no queries. Each
@@ -54,6 +59,16 @@ static const struct case_spec cases[] = {
     {"head dims 192/128", 4, 4, 192, 128, BF16, BF16, BF16, 0, 2, {19, 1}, {40, 50}, "causal"},
     {"head dims 576/512", 16, 1, 576, 512, F16, F16, 0, 64, 2, {3, 1}, {40, 130}, "causal", .flags = CASE_STATS},
     {"few pipelines", 4, 2, 64, 0, F16, F16, 0, 16, 2, {21, 1}, {75, 300}, "causal & sink_tokens(50)", .plan_flags = RAPT_PLAN_FEW_PIPELINES, .flags = CASE_SINKS},
+    {"int8, appended", 8, 2, 128, 0, F16, INT8, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_APPEND | CASE_STATS},
+    {"int8, static scales", 8, 2, 64, 0, F16, INT8, 0, 0, 3, {1, 20, 1}, {333, 33, 64}, "causal", .flags = CASE_STATIC},
+    {"fp8_e4m3, appended", 8, 2, 128, 0, F16, FP8, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_APPEND},
+    {"int4, appended", 8, 2, 128, 0, F16, INT4, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_APPEND},
+    {"q8_0, appended", 8, 2, 128, 0, F16, Q8_0, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_APPEND},
+    {"q4_0, appended", 8, 2, 128, 0, F16, Q4_0, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_APPEND},
+    {"f32, rotated", 4, 2, 64, 0, F32, F32, 0, 0, 4, {33, 1, 0, 5}, {40, 300, 9, 7}, "causal", .flags = CASE_ROPE},
+    {"f16, rotated", 8, 2, 128, 0, F16, F16, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_ROPE | CASE_STATS},
+    {"bf16, rotated", 8, 2, 128, 0, BF16, BF16, BF16, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_ROPE},
+    {"int8, rotated", 8, 2, 128, 0, F16, INT8, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_ROPE},
     {"three-pass baseline", 4, 2, 64, 0, F16, F16, 0, 0, 2, {21, 1}, {75, 90}, "causal", .flags = CASE_THREE_PASS},
 };
 /* clang-format on */
@@ -120,8 +135,8 @@ static void add_row(struct run *run, const char *pass, const char *name,
                     const struct case_report *report)
 {
     const rapt_plan_info *plan = &report->info.plan;
-    const char *const names[] = {plan->stage_kernel, plan->prefill_kernel, plan->decode_kernel,
-                                 plan->merge_kernel};
+    const char *const names[] = {plan->append_kernel, plan->stage_kernel, plan->prefill_kernel,
+                                 plan->decode_kernel, plan->merge_kernel};
     cJSON *row = cJSON_CreateObject();
     cJSON *kernels = cJSON_CreateArray();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -199,6 +214,7 @@ static void count(struct run *run, const struct case_spec *spec, const struct ca
         see(run, plan->merge_kernel);
     if (step->n_prefill_items)
         see(run, plan->stage_kernel);
+    see(run, plan->append_kernel);
     if (!spec) /* the callers' merge */
         see_all(run, "combine_");
     else if (spec->flags & CASE_STATS)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
-                 uint64_t source, uint64_t n)
+                      uint64_t source, uint64_t n)
 {
     size_t bytes = rapt_type_bytes(type);
     if (array->type == type) {
@@ -120,7 +120,7 @@ static int rotates(const rapt_problem *problem)
 static uint32_t plan_flags(const rapt_easy_job *job, const rapt_result *want)
 {
     const rapt_problem *problem = &job->problem;
-    uint32_t flags = job->options.plan_flags;
+    uint32_t flags = job->options.plan_flags & ~(uint32_t)RAPT_PLAN_APPEND;
     flags |= problem->slopes ? RAPT_PLAN_ALIBI : 0;
     flags |= problem->sinks ? RAPT_PLAN_SINKS : 0;
     flags |= problem->bias.data ? RAPT_PLAN_BIAS : 0;
@@ -166,7 +166,7 @@ static void fill_capacity(rapt_easy_job *job)
 }
 
 rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
-                             const rapt_result *want)
+                                  const rapt_result *want)
 {
     rapt_status status = rapt_problem_check(problem);
     if (status == RAPT_OK)
@@ -177,8 +177,9 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
     const rapt_easy_options *options = &job->options;
     fill_types(own);
     job->total_q = (uint32_t)own->cu_q[own->n_seqs];
-    /* Keys that are rotated are appended, so that the kernel that does it in earnest does it here. */
-    job->appends = !own->page_indptr && rotates(own);
+    /* Keys that are rotated are appended, so that the kernel that does it in earnest does it here.
+     */
+    job->appends = !own->page_indptr && (rotates(own) || (options->plan_flags & RAPT_PLAN_APPEND));
     job->plan_params = (rapt_plan_params){
         .struct_size = sizeof job->plan_params,
         .n_q_heads = own->n_q_heads,
@@ -203,8 +204,8 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         .shared_memory_limit = options->shared_memory_limit,
         .scale_type = own->kv_type == RAPT_TYPE_INT4 ? RAPT_TYPE_F16 : own->scale_type,
         .scale_kind = own->scale_kind,
-        .shared_scale = own->scale_kind == RAPT_SCALE_STATIC && own->n_k_scale == 1 &&
-                        own->n_v_scale == 1,
+        .shared_scale =
+            own->scale_kind == RAPT_SCALE_STATIC && own->n_k_scale == 1 && own->n_v_scale == 1,
         .integer_dot = own->integer_dot,
         .rope = rotates(own) ? own->rope : NULL,
         .new_type = own->k.type == own->v.type ? own->k.type : RAPT_TYPE_F32,
@@ -215,7 +216,7 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
 }
 
 void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
-                     uint64_t *bias_offsets, rapt_step_params *out_params)
+                          uint64_t *bias_offsets, rapt_step_params *out_params)
 {
     const rapt_problem *problem = &job->problem;
     const rapt_layout *bias = &problem->bias.layout;
@@ -262,8 +263,8 @@ static rapt_status upload_array(rapt_easy_job *job, enum job_buffer which, const
 {
     rapt_easy *easy = job->easy;
     size_t bytes = rapt_type_bytes(type);
-    rapt_status status = rapt_easy_buffer_create(easy, rapt_mul_sat(array->n_elements, bytes),
-                                                 name, 0, &job->buffers[which]);
+    rapt_status status = rapt_easy_buffer_create(easy, rapt_mul_sat(array->n_elements, bytes), name,
+                                                 0, &job->buffers[which]);
     if (status != RAPT_OK || array->n_elements == 0)
         return status;
     if (array->type == type)

@@ -35,6 +35,7 @@ def test_kinds():
         files += ["--kv-dtype", kind, *exact()]
         compare(f"{kind}, packed", attend(*files)[0], want)
         compare(f"{kind}, pages of 16", attend(*files, "--page-size", 16)[0], want)
+        compare(f"{kind}, appended", attend(*files, "--append", "--page-size", 8)[0], want)
         compare(f"{kind}, pages of 1, hnd", attend(*files, "--page-size", 1, "--kv-layout", "hnd")[0], want)
         q, k, v, cu_q, cu_kv, files = ragged(30 + seed, dim=64)
         want = attention(q, stored_all(k, kind), stored_all(v, kind), cu_q, cu_kv, allows=causal)
@@ -164,6 +165,22 @@ def yarn(dim, theta, factor, context, fast=32, slow=1):
     first, last = max(math.floor(dim_of(fast)), 0), min(math.ceil(dim_of(slow)), dim - 1)
     ramps = [min(1, max(0, (i - first) / (last - first))) for i in range(dim // 2)]
     return [f32(ramp / factor + 1 - ramp) for ramp in ramps], f32(0.1 * math.log(factor) + 1)
+
+
+def test_many_steps():
+    """More keys than one append takes, of sequences that end inside of one."""
+    numbers = Numbers(95)
+    cu_kv = [0, 255, 256, 700]
+    q, k, v = numbers.array(3, 2, 32), numbers.array(700, 1, 32), numbers.array(700, 1, 32)
+    positions = [cu_kv[b + 1] - cu_kv[b] - 1 for b in range(3)]
+    k_at = [j for b in range(3) for j in range(cu_kv[b + 1] - cu_kv[b])]
+    files = ["--q", save(q), "--k", save(k), "--v", save(v), "--cu-q", save([0, 1, 2, 3], "i4"), "--cu-kv",
+             save(cu_kv, "i4"), "--check"]
+    want = attention(rotate_all(q, positions, neox=True), rotate_all(k, k_at, neox=True), v, [0, 1, 2, 3], cu_kv)
+    for more in ([], ["--page-size", "16"], ["--fixed-split", "64"]):
+        compare(f"rope in many steps {' '.join(more)}", attend(*files, "--rope", "neox", *more)[0], want)
+    want = attention(q, stored_all(k, "int8"), stored_all(v, "int8"), [0, 1, 2, 3], cu_kv)
+    compare("int8 in many steps", attend(*files, *exact(), "--kv-dtype", "int8", "--append")[0], want)
 
 
 def test_long_context_formulas():
