@@ -111,13 +111,24 @@ rapt_status rapt_links_reserve(rapt_pager *pager, uint64_t n)
     return status;
 }
 
+/* A hash goes on from the one of the page before, the first from the extra key. */
+static uint64_t first_seed(const rapt_pager *pager, uint64_t extra_key)
+{
+    return XXH64(&extra_key, sizeof extra_key, pager->hash_seed);
+}
+
+static uint64_t hash_after(const rapt_pager *pager, uint64_t seed, const int32_t *tokens)
+{
+    return XXH3_64bits_withSeed(tokens, pager->page_size * sizeof *tokens, seed) &
+           pager->links.hash_mask;
+}
+
 static uint64_t hash_of(const rapt_pager *pager, uint32_t parent, uint64_t extra_key,
                         const int32_t *tokens)
 {
-    uint64_t seed = parent == PAGER_NONE ? XXH64(&extra_key, sizeof extra_key, pager->hash_seed)
-                                         : link_at(pager, parent)->hash;
-    return XXH3_64bits_withSeed(tokens, pager->page_size * sizeof *tokens, seed) &
-           pager->links.hash_mask;
+    uint64_t seed =
+        parent == PAGER_NONE ? first_seed(pager, extra_key) : link_at(pager, parent)->hash;
+    return hash_after(pager, seed, tokens);
 }
 
 static uint32_t find(const rapt_pager *pager, uint64_t hash, uint32_t parent, uint64_t extra_key,
@@ -219,14 +230,56 @@ void rapt_links_unregister(rapt_pager *pager, uint32_t group, uint32_t p)
     collect(pager, l);
 }
 
+/* Hashes of a prompt depend on its tokens alone, so they are known before their links are: memory
+ * that will be read is asked for some pages ahead, which matters where a large cache is cold. */
+#define AHEAD 8u
+struct lookahead {
+    const rapt_pager *pager;
+    const int32_t *tokens;
+    uint32_t n_pages, n_hashed;
+    uint64_t last, hashes[AHEAD];
+};
+
+static void prefetch(const void *memory)
+{
+#if defined(__GNUC__)
+    __builtin_prefetch(memory);
+#else
+    (void)memory;
+#endif
+}
+
+/* The hash of page i; to be asked for pages 0, 1, 2, ... */
+static uint64_t look_ahead(struct lookahead *look, uint32_t i)
+{
+    const rapt_pager *pager = look->pager;
+    const struct links *links = &pager->links;
+    for (; look->n_hashed < look->n_pages && look->n_hashed < i + AHEAD; look->n_hashed++) {
+        look->last = hash_after(pager, look->last,
+                                look->tokens + ((size_t)look->n_hashed << pager->page_shift));
+        look->hashes[look->n_hashed % AHEAD] = look->last;
+        prefetch(&links->buckets[look->last & links->bucket_mask]);
+    }
+    if (i + AHEAD / 2 < look->n_hashed) {
+        uint64_t hash = look->hashes[(i + AHEAD / 2) % AHEAD];
+        uint32_t l = links->buckets[hash & links->bucket_mask];
+        if (l != PAGER_NONE) {
+            prefetch(link_at(pager, l));
+            prefetch(link_at(pager, l)->words + 8); /* its next line */
+        }
+    }
+    return look->hashes[i % AHEAD];
+}
+
 uint32_t rapt_links_match(const rapt_pager *pager, uint64_t extra_key, const int32_t *tokens,
                           uint32_t max_pages, uint32_t *out_links)
 {
     /* Of windowed groups: pages present without a gap, from the first one, and up to this one. */
     uint32_t lead[RAPT_PAGER_MAX_GROUPS] = {0}, run[RAPT_PAGER_MAX_GROUPS] = {0};
     uint32_t best = 0, parent = PAGER_NONE;
+    struct lookahead look = {pager, tokens, max_pages, 0, first_seed(pager, extra_key), {0}};
     for (uint32_t i = 0; i < max_pages && pager->caches; i++, tokens += pager->page_size) {
-        uint32_t l = rapt_links_find(pager, parent, extra_key, tokens), n = i + 1;
+        uint32_t l = find(pager, look_ahead(&look, i), parent, extra_key, tokens), n = i + 1;
         if (l == PAGER_NONE)
             break;
         const struct link *link = link_at(pager, l);
