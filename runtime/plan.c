@@ -41,6 +41,11 @@ static rapt_status choose(const rapt_caps *caps, const rapt_plan_params *params,
     request.force_prefill = force_prefill;
     request.force_decode = force_decode;
     rapt_status status = rapt_select(caps, &request, out_selection);
+    if (status == RAPT_OK && rapt_rotate_q_is_used(params, out_selection)) {
+        request.features &= ~RAPT_FEAT_ROPE_Q; /* these kernels find Q rotated, as f32 */
+        request.q_type = RAPT_TYPE_F32;
+        status = rapt_select(caps, &request, out_selection);
+    }
     if (status != RAPT_OK)
         return status;
     if (!(params->flags & RAPT_PLAN_MAX_LOGIT_REDUCED))
@@ -134,6 +139,7 @@ static rapt_status place_tables(rapt_plan *plan)
         {&places->pages, p->flags & RAPT_PLAN_PAGED ? p->max_pages : 0, 1},
         {&places->rope, rapt_rotation_words(p), 1},
         {&places->rope_pos, rapt_rotation_pos_words(p), 1},
+        {&places->q_bases, plan->rotates_first ? rapt_rotate_q_step_words(p) : 0, 1},
     };
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         *tables[i].place = (uint32_t)words;
@@ -156,6 +162,8 @@ static uint64_t workspace_words(const rapt_plan *plan, uint64_t partial_rows)
     if (plan->selection.staged)
         words += align_up((uint64_t)plan->selection.stage_rows * p->head_dim, 64) +
                  align_up((uint64_t)plan->selection.stage_rows * p->head_dim_v, 64);
+    if (plan->rotates_first)
+        words += align_up(rapt_rotate_q_words(p), 64);
     return words;
 }
 
@@ -187,6 +195,11 @@ static rapt_status place_workspace(rapt_plan *plan)
         places->stage_k +
         (plan->selection.staged
              ? (uint32_t)align_up((uint64_t)plan->selection.stage_rows * p->head_dim, 64)
+             : 0);
+    places->rotated_q =
+        places->stage_v +
+        (plan->selection.staged
+             ? (uint32_t)align_up((uint64_t)plan->selection.stage_rows * p->head_dim_v, 64)
              : 0);
     places->workspace_bytes = align_up(bytes ? bytes : 4, places->alignment);
     return RAPT_OK;
@@ -341,6 +354,9 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
     status = choose(&device->caps, &checked, force_prefill > 0 ? force_prefill : 0, force_decode,
                     &plan->selection);
     if (status == RAPT_OK) {
+        plan->rotates_first = rapt_rotate_q_is_used(&checked, &plan->selection);
+        if (plan->rotates_first)
+            plan->features &= ~RAPT_FEAT_ROPE_Q;
         plan->work = (struct rapt_work_params){
             .selection = &plan->selection,
             .n_kv_heads = checked.n_kv_heads,
@@ -357,6 +373,8 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
         status = create_pipelines(plan);
     if (status == RAPT_OK)
         status = rapt_append_create(device, &plan->params, 0, &plan->append);
+    if (status == RAPT_OK)
+        status = rapt_rotate_q_create(plan);
     if (status != RAPT_OK) {
         rapt_plan_destroy(&plan);
         return status;
@@ -385,6 +403,7 @@ void rapt_plan_destroy(rapt_plan **plan)
     rapt_plan *p = *plan;
     const rapt_allocator *allocator = p->device->allocator;
     rapt_append_finish(p->device, &p->append);
+    rapt_append_finish(p->device, &p->rotate_q);
     rapt_sets_finish(p->device, &p->sets);
     for (int i = 0; i < PLAN_N_PIPELINES; i++)
         rapt_pipeline_finish(p->device, &p->pipelines[i]);

@@ -7,6 +7,7 @@
 #include "append.h"
 #include "device.h"
 #include "pipeline.h"
+#include "rotate_q.h"
 #include "rotation.h"
 #include "select.h"
 #include "work.h"
@@ -39,9 +40,9 @@ struct rapt_plan_slot {
 
 /* Where things lie in a slot and in the workspace, in 32-bit words. */
 struct rapt_plan_places {
-    uint32_t seqs, items, merges, stages, q_pos, pages, rope, rope_pos;
+    uint32_t seqs, items, merges, stages, q_pos, pages, rope, rope_pos, q_bases;
     uint64_t slot_bytes, table_bytes, workspace_bytes;
-    uint32_t partial_o, partial_ml, stage_k, stage_v;
+    uint32_t partial_o, partial_ml, stage_k, stage_v, rotated_q;
     uint32_t alignment; /* of slots and of the workspace */
 };
 
@@ -56,13 +57,14 @@ struct rapt_plan {
     int narrow;        /* attention reads tensors through descriptors: 32-bit element indices */
     int narrow_out;    /* some kernel writes the output through a descriptor */
     int wide;          /* some kernel goes by address */
+    int rotates_first; /* queries are rotated into the workspace, ahead of attention */
 
     struct rapt_pipeline pipelines[PLAN_N_PIPELINES];
     /* The pipeline whose buffers serve this one too, because their layouts are compatible and they
      * bind the same: itself, or an earlier one. Only those have sets. */
     uint32_t bound_with[PLAN_N_PIPELINES];
     struct rapt_sets sets;
-    struct rapt_append append;
+    struct rapt_append append, rotate_q;
     struct rapt_rotation rotation;
     struct rapt_plan_slot *slots;
 

@@ -347,18 +347,29 @@ static void write_header(const struct preparation *prep, uint32_t *words)
         header.v_page_stride_lo = lo(p->v.outer_stride);
         header.v_page_stride_hi = hi(p->v.outer_stride);
     }
+    if (plan->rotates_first) {
+        header.q_token_stride = p->n_q_heads * p->head_dim;
+        header.q_head_stride = p->head_dim;
+    }
     rapt_rotation_write(&plan->rotation, places->rope, places->rope_pos, prep->total_q,
                         prep->params.rope_pos, &header, words);
     memcpy(words, &header, sizeof header);
 }
 
-static void write_seqs(const struct preparation *prep, struct rapt_step_seq *seqs)
+static void write_seqs(const struct preparation *prep, uint32_t *words)
 {
+    struct rapt_step_seq *seqs = (struct rapt_step_seq *)(words + prep->plan->places.seqs);
     const rapt_plan_params *p = &prep->plan->params;
     const rapt_step_params *step = &prep->params;
     const struct rapt_batch *batch = &prep->batch;
     for (uint32_t b = 0; b < batch->n_seqs; b++) {
         uint64_t q = base_of(&p->q, step->q_offsets, batch->cu_q, b);
+        if (prep->plan->rotates_first) { /* where the kernels find it, and where the rotation does */
+            uint32_t *bases = words + prep->plan->places.q_bases + 2 * b;
+            bases[0] = lo(q);
+            bases[1] = hi(q);
+            q = (uint64_t)batch->cu_q[b] * p->n_q_heads * p->head_dim;
+        }
         uint64_t out = base_of(&p->out, step->out_offsets, batch->cu_q, b);
         uint64_t bias = step->bias_offsets ? step->bias_offsets[b] : 0;
         struct rapt_step_seq seq = {
@@ -508,7 +519,7 @@ static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint3
 {
     rapt_plan *plan = prep->plan;
     write_header(prep, words);
-    write_seqs(prep, (struct rapt_step_seq *)(words + plan->places.seqs));
+    write_seqs(prep, words);
     if (prep->batch.q_pos && prep->total_q)
         memcpy(words + plan->places.q_pos, prep->batch.q_pos, prep->total_q * sizeof(int32_t));
     if (prep->n_pages)
@@ -522,6 +533,7 @@ static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint3
     slot->recorded = 0;
     rapt_sets_reset(&plan->sets, prep->params.slot);
     rapt_sets_reset(&plan->append.sets, prep->params.slot);
+    rapt_sets_reset(&plan->rotate_q.sets, prep->params.slot);
 }
 
 rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params, rapt_step *out_step)
@@ -568,4 +580,5 @@ void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot)
     plan->slots[slot].recorded = 0;
     rapt_sets_reset(&plan->sets, slot); /* nothing pending uses them any more */
     rapt_sets_reset(&plan->append.sets, slot);
+    rapt_sets_reset(&plan->rotate_q.sets, slot);
 }

@@ -19,6 +19,9 @@ struct recording {
     uint32_t first, end; /* items */
     int merge;           /* the merge and the reduction follow */
     struct rapt_bindings bindings[PLAN_N_PIPELINES];
+    struct rapt_rotate_q rotate_q;
+    rapt_buffer q; /* as the kernels find it: the caller's, or rotated */
+    uint64_t q_bytes;
     struct rapt_push push;
     uint32_t reduced_base; /* of the reduction's output */
     RAPT_U scales[4];      /* what k_scale_lo, ... say to kernels that go by address */
@@ -114,6 +117,11 @@ static rapt_status check_buffers(const struct recording *rec)
         {"bias", &r->bias, needs->bias, rapt_type_bytes(p->bias_type)},
         {"k_scale", &r->k_scale, needs->k_scale, scale_bytes},
         {"v_scale", &r->v_scale, needs->v_scale, scale_bytes},
+        {"rope_table", &r->rope_table,
+         p->flags & RAPT_PLAN_ROPE_Q
+             ? (uint64_t)p->rope->n_table_positions * p->rope->rotary_dim
+             : 0,
+         4},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         rapt_status status =
@@ -210,7 +218,7 @@ static void fill_bindings(struct recording *rec)
     const rapt_record_params *r = &rec->params;
     const struct rapt_plan_needs *needs = &rec->slot->needs;
     struct rapt_push *push = &rec->push;
-    uint32_t q_bytes = (uint32_t)rapt_type_bytes(p->q_type);
+    uint32_t q_bytes = plan->rotates_first ? 4 : (uint32_t)rapt_type_bytes(p->q_type);
     uint32_t out_bytes = (uint32_t)rapt_type_bytes(p->out_type);
     uint32_t bias_bytes = (uint32_t)rapt_type_bytes(p->bias_type);
     uint64_t row_bytes = 4ull * rec->slot->step.total_q * p->n_q_heads;
@@ -224,7 +232,7 @@ static void fill_bindings(struct recording *rec)
     bind(rec, &tables, plan->places.slot_bytes, 4, &b.buffers[RAPT_BIND_STEP]);
     push->work_base = bind(rec, &plan->memory.workspace, plan->places.workspace_bytes, 4,
                            &b.buffers[RAPT_BIND_WORK]);
-    push->q_base = bind(rec, &r->q, needs->q * q_bytes, q_bytes, &b.buffers[RAPT_BIND_Q]);
+    push->q_base = bind(rec, &rec->q, rec->q_bytes, q_bytes, &b.buffers[RAPT_BIND_Q]);
     bind_kv(rec, &b, push);
     push->out_base =
         bind(rec, &r->out, needs->out * out_bytes, out_bytes, &b.buffers[RAPT_BIND_OUT]);
@@ -240,6 +248,8 @@ static void fill_bindings(struct recording *rec)
     if (p->flags & RAPT_PLAN_BIAS)
         push->bias_base =
             bind(rec, &r->bias, needs->bias * bias_bytes, bias_bytes, &b.buffers[RAPT_BIND_BIAS]);
+    if (p->rope->n_table_positions) /* its offset is aligned */
+        b.buffers[RAPT_BIND_ROPE] = r->rope_table;
     /* What is only read and not there stands in the tables, which no kernel writes: in the workspace
      * it would look like a hazard to validation. */
     static const int only_read[] = {
@@ -247,7 +257,7 @@ static void fill_bindings(struct recording *rec)
         RAPT_BIND_SINKS,       RAPT_BIND_SLOPES,      RAPT_BIND_BIAS,
         RAPT_BIND_K_SCALE,     RAPT_BIND_V_SCALE,     RAPT_BIND_K_SEG1,
         RAPT_BIND_K_SEG1 + 1,  RAPT_BIND_K_SEG1 + 2,  RAPT_BIND_V_SEG1,
-        RAPT_BIND_V_SEG1 + 1,  RAPT_BIND_V_SEG1 + 2,
+        RAPT_BIND_V_SEG1 + 1,  RAPT_BIND_V_SEG1 + 2,  RAPT_BIND_ROPE,
     };
     for (size_t i = 0; i < sizeof only_read / sizeof only_read[0]; i++) {
         if (!b.buffers[only_read[i]].buffer)
@@ -275,7 +285,7 @@ static void fill_addresses(struct recording *rec)
     push->step_hi = (uint32_t)(step >> 32);
     push->work_lo = (uint32_t)plan->workspace_address;
     push->work_hi = (uint32_t)(plan->workspace_address >> 32);
-    fill_address(rec, &r->q, &push->q_lo, &push->q_hi);
+    fill_address(rec, &rec->q, &push->q_lo, &push->q_hi);
     fill_address(rec, &r->k, &push->k_lo, &push->k_hi);
     fill_address(rec, &r->v, &push->v_lo, &push->v_hi);
     fill_address(rec, &r->out, &push->out_lo, &push->out_hi);
@@ -435,6 +445,13 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
         status = check_buffers(&rec);
     if (status != RAPT_OK)
         return status;
+    rec.q = rec.params.q;
+    rec.q_bytes = rec.slot->needs.q * rapt_type_bytes(plan->params.q_type);
+    int rotates = plan->rotates_first && rec.first < rec.end;
+    if (plan->rotates_first) {
+        rec.q = rapt_rotate_q_range(plan, rec.slot->step.total_q);
+        rec.q_bytes = rec.q.size;
+    }
     fill_bindings(&rec);
     if (plan->selection.reduce.kernel >= 0) {
         /* the reduction's output is the reduced maxima */
@@ -444,6 +461,8 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
                                 &b->buffers[RAPT_BIND_OUT]);
     }
     status = check_dispatches(&rec);
+    if (status == RAPT_OK && rotates)
+        status = rapt_rotate_q_check(plan, &rec.params, &rec.rotate_q);
     if (status != RAPT_OK)
         return status;
     if (plan->wide)
@@ -451,9 +470,14 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
     rapt_device *device = plan->device;
     rapt_device_begin_label(device, rec.commands, "rapt attention");
     plan->slots[rec.params.step->slot].recorded = 1;
-    if (rec.slot->step.n_partial_rows || rec.slot->n_stages)
+    if (rec.slot->step.n_partial_rows || rec.slot->n_stages || rotates)
         barrier(&rec); /* the workspace may be what an earlier record is still using */
-    status = record_rounds(&rec);
+    if (rotates) {
+        status = rapt_rotate_q_record(plan, &rec.params, &rec.rotate_q);
+        barrier(&rec);
+    }
+    if (status == RAPT_OK)
+        status = record_rounds(&rec);
     if (status == RAPT_OK && rec.merge)
         status = record_end(&rec);
     rapt_device_end_label(device, rec.commands);

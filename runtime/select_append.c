@@ -90,3 +90,21 @@ rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *pa
     out_choice->spec[RAPT_SPEC_TILE_B] = (uint32_t)cpu;
     return RAPT_OK;
 }
+
+rapt_status rapt_select_rotate_q(const rapt_caps *caps, const rapt_plan_params *params,
+                                 struct rapt_kernel_choice *out_choice)
+{
+    memset(out_choice, 0, sizeof *out_choice);
+    out_choice->kernel = rapt_kernel_find("rotate_q_lp");
+    if ((caps->driver_major && caps->driver_major < 24) || !usable(caps, out_choice->kernel))
+        out_choice->kernel = rapt_kernel_find("rotate_q_lps");
+    rapt_status status = check_row(caps, out_choice->kernel);
+    if (status != RAPT_OK)
+        return status;
+    out_choice->workgroup_size = workgroup(caps, CPU_WORKGROUP);
+    out_choice->rows = out_choice->block_kv = 1;
+    out_choice->spec[RAPT_SPEC_WG_SIZE] = out_choice->workgroup_size;
+    out_choice->spec[RAPT_SPEC_HEAD_DIM] = params->head_dim;
+    out_choice->spec[RAPT_SPEC_Q_TYPE] = (uint32_t)params->q_type;
+    return RAPT_OK;
+}

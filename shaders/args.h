@@ -59,10 +59,11 @@
 #define RAPT_BIND_V_NEW 4
 
 /* sets of bindings, as bits, for the BINDINGS column of kernels.def */
-#define RAPT_BINDS_ATTENTION 0x7ffu /* step, q, k, v, out, lse, max_logit, work, sinks, slopes, bias */
-#define RAPT_BINDS_SCALES 0x607ffu  /* attention, k_scale, v_scale */
-#define RAPT_BINDS_PIECES 0x7e007ffu /* attention, pieces of the pools */
-#define RAPT_BINDS_PIECES_SCALES 0x7e607ffu
+/* step, q, k, v, out, lse, max_logit, work, sinks, slopes, bias, rope */
+#define RAPT_BINDS_ATTENTION 0x807ffu
+#define RAPT_BINDS_SCALES (RAPT_BINDS_ATTENTION | 0x60000u) /* k_scale, v_scale */
+#define RAPT_BINDS_PIECES (RAPT_BINDS_ATTENTION | 0x7e00000u) /* k_seg1.., v_seg1.. */
+#define RAPT_BINDS_PIECES_SCALES (RAPT_BINDS_PIECES | RAPT_BINDS_SCALES)
 #define RAPT_BINDS_MERGE 0x1f1u     /* step, out, lse, max_logit, work, sinks */
 #define RAPT_BINDS_STAGE 0x8du      /* step, k, v, work */
 #define RAPT_BINDS_STAGE_SCALES 0x6008du /* with k_scale, v_scale */
@@ -72,6 +73,7 @@
 #define RAPT_BINDS_COMBINE 0x136u   /* parts as q, their lse as k; out, lse, sinks */
 #define RAPT_BINDS_APPEND 0x8001fu  /* step, k_new, k, v, v_new, rope */
 #define RAPT_BINDS_APPEND_SCALES 0xe001fu /* with k_scale, v_scale */
+#define RAPT_BINDS_ROTATE 0x80083u /* step, q, work, rope */
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */
@@ -334,6 +336,8 @@ struct rapt_push {
 #define rapt_append_v_token_stride max_logit_lo
 #define rapt_append_v_head_stride max_logit_hi
 #define rapt_append_v_outer_stride max_logit_base
+/* rotate_q finds the caller's Q as q, its strides as k_new's, the workspace's part for it as out */
+#define rapt_rotate_bases_word lse_base /* uint[n_seqs][2]: where the sequences begin in Q */
 
 /* A dispatch of n groups becomes a grid of min(n, GRID_X) x ceil(n / GRID_X); the index of a group
  * is y * min(n, GRID_X) + x, and groups at or past `count` return at once. */
