@@ -22,13 +22,19 @@ const uint N = TILE_A;
 #endif
 const uint FOLD = 64 * N; /* keys whose sums are kept apart: a long sum of floats drifts */
 
+/* The maximum that o and l are relative to lags behind the true one by up to this: a pass over o then
+ * is rare. Weights grow to exp(SLACK) at most, which floats hold as exactly; a fold ends in step. */
+const float SLACK = 8.0;
+
 float q[R * D], o[R * DV], o_sum[R * DV], s[R * N];
 
 #if defined(LP_UNIFORM)
-/* Every 512 bytes of a block get a base of their own, from a number the compiler cannot see through:
- * short displacements shrink the loop by a fifth, and it must fit the instruction cache. */
-uint base_step;
-#define STAGED(base, i) Floats((base) + uint64_t(base_step * ((i) / 128))).at[(i) % 128]
+/* Every 1024 bytes of a block get a base of their own, through a number the compiler cannot see to be
+ * zero, so that no index register and no long displacement makes an instruction longer: the loop is
+ * bound by how fast its bytes are fetched. */
+uint64_t none;
+#define STAGED(base, i) \
+    Floats(((base) + uint64_t((i) / 256 * 1024 + 512)) ^ none).at[int((i) % 256) - 128]
 #define LOAD4(name, base, d)
 #define ELEMENT(name, base, d, c, n) STAGED(base, (d) * 8 + (n) * 4 + (c))
 #elif defined(LP_BROADCAST)
@@ -53,6 +59,13 @@ void spread_keys(vec4 x) /* before SPIR-V 1.5 the lane must be a literal */
     vec4 name[N]; \
     [[unroll]] for (uint n = 0; n < N; n++) name[n] = work_quads[(base) + (d) * 2 + n];
 #define ELEMENT(name, base, d, c, n) name[n][c]
+#endif
+
+/* from one block of keys to the next, per dim, and from one key to the next */
+#ifdef LP_SSBO
+const uint BLOCK = 2, KEY = 1;
+#else
+const uint BLOCK = 32, KEY = 16;
 #endif
 
 void dot_products(LP_INDEX base)
@@ -140,7 +153,7 @@ void main()
     uint64_t k_base = work + 4 * (HEADER(stage_k_word) + uint64_t(item.stage_row * D));
     uint64_t v_base = work + 4 * (HEADER(stage_v_word) + uint64_t(item.stage_row * DV));
 #ifdef LP_UNIFORM
-    base_step = min(512, push.count * 512);
+    none = uint64_t(push.count >> 31);
 #else
     k_base += gl_LocalInvocationIndex * 16;
     v_base += gl_LocalInvocationIndex * 16;
@@ -159,7 +172,8 @@ void main()
                 o[i] = 0.0;
             uint fold_end = min(item.kv_end, j + FOLD);
             do {
-                dot_products(k_base);
+                uint at_key = j - item.kv_begin; /* a multiple of N; blocks are of 8 */
+                dot_products(k_base + LP_INDEX(at_key / 8 * (BLOCK * D)) + at_key % 8 * KEY);
                 if ((FEATURES & SCORE_FEATURES) != 0)
                     [[unroll]] for (uint i = 0; i < R * N; i++)
                         s[i] = finish_score(s[i], item, rows[i / N], j + i % N);
@@ -171,14 +185,13 @@ void main()
                 [[unroll]] for (uint r = 0; r < R; r++) {
                     [[unroll]] for (uint n = 0; n < N; n++)
                         top[r] = max(top[r], s[r * N + n]);
-                    float keep = 1.0;
-                    if (!has_const) {
-                        keep = weight(m[r], top[r]);
+                    if (!has_const && top[r] > m[r] + SLACK) {
+                        float keep = weight(m[r], top[r]);
                         m[r] = top[r];
+                        l[r] *= keep;
+                        [[unroll]] for (uint d = 0; d < DV; d++)
+                            o[r * DV + d] *= keep;
                     }
-                    l[r] *= keep;
-                    [[unroll]] for (uint d = 0; d < DV; d++)
-                        o[r * DV + d] *= keep;
                     float step_l;
                     [[unroll]] for (uint n = 0; n < N; n++) {
                         s[r * N + n] = weight(s[r * N + n], m[r]);
@@ -186,23 +199,17 @@ void main()
                     }
                     l[r] += step_l;
                 }
-                add_values(v_base);
+                add_values(v_base + LP_INDEX(at_key / 8 * (BLOCK * DV)) + at_key % 8 * KEY);
                 j += N;
-#ifdef LP_SSBO
-                bool next = j % 8 == 0;
-                k_base += next ? 2 * D - (8 - N) : N;
-                v_base += next ? 2 * DV - (8 - N) : N;
-#else
-                uint skip = j % 8 == 0 ? 1 : 0;
-                k_base += 16 * N + skip * (32 * D - 128);
-                v_base += 16 * N + skip * (32 * DV - 128);
-#endif
             } while (j < fold_end);
             [[unroll]] for (uint r = 0; r < R; r++) {
-                float keep = has_const ? 1.0 : weight(m_before[r], m[r]);
-                l_sum[r] = l_sum[r] * keep + l[r];
+                float new_m = has_const ? m[r] : top[r];
+                float keep = has_const ? 1.0 : weight(m_before[r], new_m);
+                float late = has_const ? 1.0 : weight(m[r], new_m);
+                m[r] = new_m;
+                l_sum[r] = l_sum[r] * keep + l[r] * late;
                 [[unroll]] for (uint d = 0; d < DV; d++)
-                    o_sum[r * DV + d] = o_sum[r * DV + d] * keep + o[r * DV + d];
+                    o_sum[r * DV + d] = o_sum[r * DV + d] * keep + o[r * DV + d] * late;
             }
         } while (j < item.kv_end);
 
@@ -221,11 +228,11 @@ void main()
                 [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
                     x[c] += WORK(end.partial_o + at + c) * end.add;
             if (mine && end.direct)
-                [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
-                    store_out(end.out_index + at + c, x[c]);
+                [[unroll]] for (uint c = 0; c < CHUNK_O; c += 4)
+                    store_out4(end.out_index + at + c, vec4(x[c], x[c + 1], x[c + 2], x[c + 3]));
             else if (mine)
-                [[unroll]] for (uint c = 0; c < CHUNK_O; c++)
-                    WORK(end.partial_o + at + c) = x[c];
+                [[unroll]] for (uint c = 0; c < CHUNK_O; c += 4)
+                    store_work4(end.partial_o + at + c, vec4(x[c], x[c + 1], x[c + 2], x[c + 3]));
             ROTATE(o_sum, R * DV, CHUNK_O)
             at += CHUNK_O;
         } while (at < DV);

@@ -23,6 +23,9 @@ layout(set = 0, binding = RAPT_BIND_MAX_LOGIT, std430) writeonly buffer Max { fl
 #define OUT_HALF(i) BY_ADDRESS(Halves, out, (i) * 2)
 #define LSE(i) Floats(uvec2(push.lse_lo, push.lse_hi)).at[i]
 #define MAX_LOGIT(i) Floats(uvec2(push.max_logit_lo, push.max_logit_hi)).at[i]
+/* A scatter costs by the number of its elements, whatever their width: eight bytes are stored at once.
+ * Addresses need not be multiples of eight on this driver. */
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer Eights { uint64_t at[]; };
 #endif
 layout(set = 0, binding = RAPT_BIND_SINKS, std430) readonly buffer Sinks { float sinks[]; };
 layout(set = 0, binding = RAPT_BIND_SLOPES, std430) readonly buffer Slopes { float slopes[]; };
@@ -156,6 +159,38 @@ void store_out(LP_INDEX i, float x)
         OUT_HALF(i) = uint16_t(float_to_half(x));
     else
         OUT_HALF(i) = uint16_t(float_to_bf16(x));
+}
+
+void store_out4(LP_INDEX i, vec4 x)
+{
+#ifdef LP_SSBO
+    [[unroll]] for (uint c = 0; c < 4; c++)
+        store_out(i + c, x[c]);
+#else
+    uint64_t base = packUint2x32(uvec2(push.out_lo, push.out_hi));
+    if (OUT_TYPE == RAPT_STORE_F32) {
+        Eights(base + i * 4).at[0] = packUint2x32(floatBitsToUint(x.xy));
+        Eights(base + i * 4 + 8).at[0] = packUint2x32(floatBitsToUint(x.zw));
+        return;
+    }
+    uvec4 bits;
+    [[unroll]] for (uint c = 0; c < 4; c++)
+        bits[c] = OUT_TYPE == RAPT_STORE_F16 ? float_to_half(x[c]) : float_to_bf16(x[c]);
+    Eights(base + i * 2).at[0] = packUint2x32(bits.xz | bits.yw << 16);
+#endif
+}
+
+/* Four words of the workspace from an even one on. */
+void store_work4(uint word, vec4 x)
+{
+#ifdef LP_SSBO
+    [[unroll]] for (uint c = 0; c < 4; c++)
+        WORK(word + c) = x[c];
+#else
+    uint64_t base = packUint2x32(uvec2(push.work_lo, push.work_hi));
+    Eights(base + uint64_t(word) * 4).at[0] = packUint2x32(floatBitsToUint(x.xy));
+    Eights(base + uint64_t(word) * 4 + 8).at[0] = packUint2x32(floatBitsToUint(x.zw));
+#endif
 }
 
 /* How the running state of a row becomes what is written: o_new * keep + o_earlier * add. Writes
