@@ -43,12 +43,10 @@ static rapt_status fill_in(rapt_pager *pager, const rapt_pager_params *params)
 {
     while (1u << pager->page_shift < pager->page_size)
         pager->page_shift++;
-    uint64_t n_pages = 0;
     for (uint32_t g = 0; g < pager->n_groups; g++) {
         rapt_status status = rapt_pool_init(pager, g, &params->groups[g]);
         if (status != RAPT_OK)
             return status;
-        n_pages += params->groups[g].n_pages;
         pager->has_windows |= params->groups[g].window > 0;
     }
     pager->seqs = rapt_alloc(pager->allocator, pager->max_seqs, sizeof *pager->seqs);
@@ -63,6 +61,9 @@ static rapt_status fill_in(rapt_pager *pager, const rapt_pager_params *params)
         pager->closed_first = s;
     }
 #if defined(RAPT_DEBUG_ABORT)
+    uint64_t n_pages = 0;
+    for (uint32_t g = 0; g < pager->n_groups; g++)
+        n_pages += pager->pools[g].n_pages;
     rapt_pager_check_every(pager, (uint32_t)(1 + n_pages / 4096));
 #endif
     return rapt_links_init(pager);
