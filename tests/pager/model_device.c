@@ -19,6 +19,10 @@ static void check_copy(const struct model *model, const rapt_page_copy *copy,
     CHECK(model, copy->to_token + copy->n_tokens <= page_size);
     CHECK(model, copy->chained <= 1);
     CHECK(model, !copy->chained || (before && before->group == copy->group));
+    /* Only chained ones go token by token. */
+    CHECK(model, copy->chained || copy->from_page != copy->to_page ||
+                     copy->from_token >= copy->to_token + copy->n_tokens ||
+                     copy->to_token >= copy->from_token + copy->n_tokens);
     for (uint32_t c = 0; c < model->n_copies; c++) {
         const struct model_copy *noted = &model->copies[c];
         CHECK(model, !noted->lost || noted->group != copy->group ||

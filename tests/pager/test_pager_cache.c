@@ -111,6 +111,26 @@ static void test_asking_is_not_using(void **state)
     rapt_pager_destroy(&pager);
 }
 
+/* Who computed the same tokens again used them, though the cache keeps the first pages. */
+static void test_computing_again_is_using(void **state)
+{
+    (void)state;
+    rapt_pager *pager = make_pager();
+    int32_t tokens[PROMPT + 1];
+    rapt_seq again = 0;
+    for (int32_t which = 0; which < 2; which++)
+        assert_int_equal(rapt_pager_close(pager, talk(pager, which, 0)), RAPT_OK);
+    prompt(0, 0, tokens);
+    assert_int_equal(rapt_pager_open(pager, NULL, &again, NULL), RAPT_OK);
+    assert_int_equal(rapt_pager_append(pager, again, PROMPT, tokens), RAPT_OK);
+    assert_int_equal(rapt_pager_close(pager, again), RAPT_OK);
+    assert_int_equal(stats_of(pager).n_cached, 2 * PROMPT_PAGES);
+    take_pages(pager, N_PAGES - 2 * PROMPT_PAGES + 1);
+    assert_int_equal(pages_found(pager, 0, 0), 3);
+    assert_int_equal(pages_found(pager, 1, 0), 2);
+    rapt_pager_destroy(&pager);
+}
+
 static void test_pins_and_holders_stay(void **state)
 {
     (void)state;
@@ -156,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_least_recently_used_goes_first),
         cmocka_unit_test(test_asking_is_not_using),
+        cmocka_unit_test(test_computing_again_is_using),
         cmocka_unit_test(test_pins_and_holders_stay),
         cmocka_unit_test(test_extra_keys_keep_apart),
     };
