@@ -25,7 +25,7 @@ static struct {
     uint64_t n_made, n_gone; /* objects */
     uint64_t pipeline;       /* bound now */
     struct rapt_push push;
-    uint32_t n_writes, n_set_updates;
+    uint32_t n_writes, n_set_updates, n_bound; /* n_bound: binds and pushes */
     VkBuffer bound[RAPT_N_BINDINGS];
     uint64_t offset[RAPT_N_BINDINGS], range[RAPT_N_BINDINGS];
     struct fake_command commands[FAKE_MAX_COMMANDS];
@@ -108,6 +108,7 @@ static VKAPI_ATTR void VKAPI_CALL fake_push_descriptors(VkCommandBuffer commands
                                                         const VkWriteDescriptorSet *writes)
 {
     (void)commands, (void)point, (void)layout, (void)set;
+    fake.n_bound++;
     fake_bind(n, writes);
 }
 
@@ -119,6 +120,7 @@ static VKAPI_ATTR void VKAPI_CALL fake_bind_sets(VkCommandBuffer commands,
 {
     (void)commands, (void)point, (void)layout, (void)first, (void)n, (void)sets;
     (void)n_offsets, (void)offsets;
+    fake.n_bound++;
 }
 
 static VKAPI_ATTR void VKAPI_CALL fake_bind_pipeline(VkCommandBuffer commands,
