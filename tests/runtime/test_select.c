@@ -164,6 +164,30 @@ static void every_shape_fits_every_device(void **state)
                 }
 }
 
+/* Quantized K/V, in one piece and in four: refused only where the device binds too few buffers. */
+static void quantized_shapes_fit(void **state)
+{
+    (void)state;
+    static const uint32_t dims[] = {32, 64, 96, 128, 256, 512, 576};
+    const size_t n_dims = sizeof dims / sizeof dims[0];
+    for (uint32_t i = 0; i < n_devices; i++)
+        for (size_t d = 0; d < n_dims; d++)
+            for (uint32_t n = 0; n < 15; n++) {
+                struct rapt_select_request request =
+                    request_of(4, dims[d], dims[(d * 3 + n) % n_dims], RAPT_TYPE_F32, 16);
+                request.kv_type = (rapt_type)(RAPT_TYPE_INT8 + n % 5);
+                request.n_kv_segments = n / 5 == 1 ? 4 : 1;
+                request.integer_dot = n / 5 == 2 ? RAPT_CHOICE_ALWAYS : RAPT_CHOICE_AUTO;
+                struct rapt_selection s;
+                if (rapt_select(&devices[i], &request, &s) == RAPT_OK)
+                    check_selection(names[i], &devices[i], &request);
+                else if (devices[i].max_storage_buffers >= 20 ||
+                         !strstr(rapt_last_error(), "storage buffers"))
+                    fail_msg("%s, %s, D %u: %s", names[i], rapt_type_name(request.kv_type), dims[d],
+                             rapt_last_error());
+            }
+}
+
 /* ------------------------------------------------------------------------------------ no cliffs */
 
 static void tiles_shrink_gently(void **state)
@@ -441,6 +465,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_fits_every_device),
+        cmocka_unit_test(quantized_shapes_fit),
         cmocka_unit_test(tiles_shrink_gently),
         cmocka_unit_test(more_shared_memory_never_hurts),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
