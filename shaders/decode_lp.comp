@@ -83,22 +83,18 @@ void main()
             }
             uint fold_end = min(item.kv_end, first + FOLD);
             do {
-                /* The next step's rows are asked for now, one word a cache line: heads interleaved
-                 * with others' are not guessed by the prefetcher of the machine. */
-                [[unroll]] for (uint n = 0; n < 8; n++) {
-                    uint j = min(first + 8 + n, item.kv_end - 1);
-                    Words k_row = Words(k_start + key_index(kv, j, true) * INDEX_BYTES);
-                    Words v_row = Words(v_start + key_index(kv, j, false) * INDEX_BYTES);
-                    [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
-                        touched ^= k_row.at[w];
-                    [[unroll]] for (uint w = 0; w < WORDS_V; w += LINE)
-                        touched ^= v_row.at[w];
-                }
                 float s[R * 8];
                 [[unroll]] for (uint n = 0; n < 8; n++) {
                     uint j = min(first + n, item.kv_end - 1);
                     uint64_t row = key_index(kv, j, true) * INDEX_BYTES;
                     uint64_t scales = BLOCK_SCALES ? scale_index(kv, j, true) : 0;
+                    /* The next step's rows are asked for as this one's are read, one word a cache line:
+                     * heads interleaved with others' are not guessed by the machine's prefetcher. */
+                    Words next = Words(
+                        k_start +
+                        key_index(kv, min(first + 8 + n, item.kv_end - 1), true) * INDEX_BYTES);
+                    [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
+                        touched ^= next.at[w];
                     [[unroll]] for (uint r = 0; r < R; r++)
                         s[r * 8 + n] = 0.0;
                     [[unroll]] for (uint w = 0; w < VECTORS_K; w++) {
@@ -149,15 +145,18 @@ void main()
                     [[unroll]] for (uint n = 0; n < 8; n++)
                         weights[r * 8 + n] = all[n];
                 }
-                uint64_t v_rows[8], v_scales[8];
+                uint64_t v_rows[8], v_next[8], v_scales[8];
                 [[unroll]] for (uint n = 0; n < 8; n++) {
                     uint j = min(first + n, item.kv_end - 1);
                     v_rows[n] = key_index(kv, j, false) * INDEX_BYTES;
+                    v_next[n] = key_index(kv, min(j + 8, item.kv_end - 1), false) * INDEX_BYTES;
                     v_scales[n] = BLOCK_SCALES ? scale_index(kv, j, false) : 0;
                 }
                 [[unroll]] for (uint w = 0; w < VECTORS_V; w++) {
                     float part[R * PER_WORD]; /* added as one: fewer roundings */
                     [[unroll]] for (uint n = 0; n < 8; n++) {
+                        if (w * 8 % LINE == 0)
+                            touched ^= Words(v_start + v_next[n]).at[w * 8];
                         float v[PER_WORD];
                         unpack_word(load_words(v_start + v_rows[n], w * 8, WORDS_V), v);
                         float by = words_scale(v_rows[n], v_scales[n], w * 8, WORDS_V, false);
