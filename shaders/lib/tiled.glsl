@@ -90,11 +90,15 @@ uint row_of(uint i)
 #include "tile_quantized.glsl"
 #endif
 
+#include "rope_q.glsl"
+
 /* Eight dims of a row of Q. */
 void read_q(packed_row row, uint d, out vec4 a, out vec4 b)
 {
-    uint i = push.q_base + step_words[item.seq + SEQ_Q_BASE] + row.token * header.q_token_stride +
-             row.head * header.q_head_stride + min(d, D - 8);
+    uint first = push.q_base + step_words[item.seq + SEQ_Q_BASE] +
+                 row.token * header.q_token_stride + row.head * header.q_head_stride;
+    d = min(d, D - 8);
+    uint i = first + d;
     if (Q_TYPE == RAPT_STORE_F32) {
         a = uintBitsToFloat(uvec4(q_words[i], q_words[i + 1], q_words[i + 2], q_words[i + 3]));
         b = uintBitsToFloat(uvec4(q_words[i + 4], q_words[i + 5], q_words[i + 6], q_words[i + 7]));
@@ -106,6 +110,8 @@ void read_q(packed_row row, uint d, out vec4 a, out vec4 b)
         else
             unpack_f16(x, a, b);
     }
+    if (wants(RAPT_FEAT_ROPE_Q))
+        rotate_eight(item.seq, row.token, first, d, a, b);
 }
 
 #ifdef INTEGER_DOT
