@@ -74,6 +74,7 @@
 #define RAPT_BINDS_APPEND 0x8001fu  /* step, k_new, k, v, v_new, rope */
 #define RAPT_BINDS_APPEND_SCALES 0xe001fu /* with k_scale, v_scale */
 #define RAPT_BINDS_ROTATE 0x80083u /* step, q, work, rope */
+#define RAPT_BINDS_COPY 0x5u /* lists as step, the tensor as k */
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */
@@ -336,6 +337,16 @@ struct rapt_push {
 #define rapt_append_v_token_stride max_logit_lo
 #define rapt_append_v_head_stride max_logit_hi
 #define rapt_append_v_outer_stride max_logit_base
+/* copy_pages: strides and rows in halfwords, or all of them in words */
+#define rapt_copy_by_words out_base
+#define rapt_copy_chains v_base
+#define rapt_copy_page_stride lse_lo
+#define rapt_copy_token_stride lse_hi
+#define rapt_copy_head_stride max_logit_lo
+#define rapt_copy_layer_stride max_logit_hi
+#define rapt_copy_row lse_base
+#define rapt_copy_heads max_logit_base
+#define RAPT_COPY_WORDS 5 /* of a copy: from page, from token, to page, to token, tokens */
 /* rotate_q finds the caller's Q as q, its strides as k_new's, the workspace's part for it as out */
 #define rapt_rotate_bases_word lse_base /* uint[n_seqs][2]: where the sequences begin in Q */
 
