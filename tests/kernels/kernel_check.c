@@ -256,7 +256,7 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
         caps->driver_major < 24)
         return "compiles for minutes on Mesa before 24, where _lps rows are used instead";
     if (strcmp(row->path, "lps") == 0 && strcmp(row->op, "decode") == 0 && caps->driver_major >= 24)
-        return "compiles for ten seconds a case on Mesa from 24 on, where _lpb and _lp rows are used";
+        return "compiles long on Mesa 24 and later, where _lpb and _lp rows are used";
     return NULL;
 }
 
