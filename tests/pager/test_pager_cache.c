@@ -131,6 +131,25 @@ static void test_computing_again_is_using(void **state)
     rapt_pager_destroy(&pager);
 }
 
+/* Pages computed twice take the place of the first ones when those are gone. */
+static void test_second_pages_are_cached_too(void **state)
+{
+    (void)state;
+    rapt_pager *pager = make_pager();
+    int32_t tokens[PROMPT + 1];
+    rapt_seq again = 0;
+    assert_int_equal(rapt_pager_close(pager, talk(pager, 0, 0)), RAPT_OK);
+    prompt(0, 0, tokens);
+    assert_int_equal(rapt_pager_open(pager, NULL, &again, NULL), RAPT_OK);
+    assert_int_equal(rapt_pager_append(pager, again, PROMPT, tokens), RAPT_OK);
+    take_pages(pager, N_PAGES - PROMPT_PAGES);
+    assert_int_equal(stats_of(pager).n_evicted, PROMPT_PAGES);
+    assert_int_equal(rapt_pager_close(pager, again), RAPT_OK);
+    assert_int_equal(stats_of(pager).n_cached, PROMPT_PAGES);
+    assert_int_equal(pages_found(pager, 0, 0), PROMPT_PAGES);
+    rapt_pager_destroy(&pager);
+}
+
 static void test_pins_and_holders_stay(void **state)
 {
     (void)state;
@@ -177,6 +196,7 @@ int main(void)
         cmocka_unit_test(test_least_recently_used_goes_first),
         cmocka_unit_test(test_asking_is_not_using),
         cmocka_unit_test(test_computing_again_is_using),
+        cmocka_unit_test(test_second_pages_are_cached_too),
         cmocka_unit_test(test_pins_and_holders_stay),
         cmocka_unit_test(test_extra_keys_keep_apart),
     };
