@@ -381,6 +381,31 @@ static rapt_status make_step_buffers(rapt_easy_cache *cache)
     return status;
 }
 
+#define COPIES_PER_CALL 1024 /* as many as kv_step.c runs at once */
+
+static rapt_status make_copier(rapt_easy_cache *cache)
+{
+    uint32_t most = 0;
+    for (uint32_t g = 0; g < cache->params.n_groups; g++)
+        most = cache->groups[g].n_copy_tensors > most ? cache->groups[g].n_copy_tensors : most;
+    if (most == 0)
+        return RAPT_OK; /* vkCmdCopyBuffer does it */
+    rapt_copier_params params = {.struct_size = sizeof params,
+                                 .max_copies = COPIES_PER_CALL,
+                                 .max_tensors = most,
+                                 .n_steps_in_flight = cache->params.n_groups};
+    rapt_status status = rapt_copier_create(cache->easy->device, &params, &cache->copier);
+    if (status != RAPT_OK)
+        return status;
+    uint64_t n_bytes = rapt_copier_table_bytes(cache->copier);
+    cache->other_bytes += n_bytes;
+    status = rapt_easy_buffer_create(cache->easy, n_bytes, "page copies", 1, &cache->copy_tables);
+    if (status != RAPT_OK)
+        return status;
+    rapt_buffer tables = rapt_easy_buffer_range(cache->copy_tables);
+    return rapt_copier_bind(cache->copier, &tables, rapt_easy_buffer_mapped(cache->copy_tables));
+}
+
 /* ------------------------------------------------------------------------------ create, destroy */
 
 static rapt_status create(rapt_easy_cache *cache)
@@ -405,6 +430,8 @@ static rapt_status create(rapt_easy_cache *cache)
         status = rapt_kv_pool_create(cache);
     if (status == RAPT_OK)
         status = make_step_buffers(cache);
+    if (status == RAPT_OK)
+        status = make_copier(cache);
     if (status == RAPT_OK)
         fill_geometry(cache);
     return status;
@@ -461,9 +488,10 @@ void rapt_easy_cache_destroy(rapt_easy_cache **handle)
         rapt_free(cache->allocator, group->block_tables.page_indices);
         rapt_free(cache->allocator, group->block_tables.last_page_len);
     }
-    rapt_easy_buffer **buffers[] = {&cache->workspace, &cache->q,      &cache->k_new,
-                                    &cache->v_new,     &cache->out,    &cache->sinks,
-                                    &cache->k_scale,   &cache->v_scale};
+    rapt_copier_destroy(&cache->copier);
+    rapt_easy_buffer **buffers[] = {&cache->workspace, &cache->copy_tables, &cache->q,
+                                    &cache->k_new,     &cache->v_new,       &cache->out,
+                                    &cache->sinks,     &cache->k_scale,     &cache->v_scale};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         rapt_easy_buffer_destroy(buffers[i]);
     rapt_kv_pool_destroy(cache);

@@ -33,6 +33,8 @@ struct kv_group {
     struct kv_place *places;                /* [n_layers][KV_N_PLANES] */
     uint64_t page_bytes;                    /* of all layers and planes */
     uint32_t n_segments, pages_per_segment; /* 1, n_pages where a plane is bound whole */
+    uint32_t n_copy_tensors; /* 0 where vkCmdCopyBuffer copies pages: planes beyond one binding */
+    rapt_copy_tensor *copy_tensors;
     int rotates;
 
     rapt_mask *mask;
@@ -50,12 +52,13 @@ struct rapt_easy_cache {
     uint8_t *layer_groups;
     uint32_t *layer_indices; /* of a layer within its group */
     rapt_pager *pager;
+    rapt_copier *copier;
     rapt_snapshot_geometry geometry;
 
     rapt_easy_buffer **pools;
     uint64_t *pool_bytes; /* planned size of each */
     uint32_t n_pools;
-    rapt_easy_buffer *workspace;
+    rapt_easy_buffer *workspace, *copy_tables;
     rapt_easy_buffer *q, *k_new, *v_new, *out; /* mapped, of max_total_q tokens */
     rapt_easy_buffer *sinks, *k_scale, *v_scale;
 

@@ -135,6 +135,52 @@ rapt_status rapt_kv_pool_plan(rapt_easy_cache *cache)
     return status;
 }
 
+/* Tensors for the copier: runs of layers whose planes lie at even distances in one buffer and
+ * within one binding. */
+static rapt_status make_copy_tensors(rapt_easy_cache *cache, struct kv_group *group)
+{
+    uint64_t range = cache->params.max_range_bytes;
+    if (group->n_segments > 1)
+        return RAPT_OK;
+    group->copy_tensors = rapt_alloc(cache->allocator, (size_t)group->n_layers * KV_N_PLANES,
+                                     sizeof *group->copy_tensors);
+    if (!group->copy_tensors)
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory for a cache");
+    for (uint32_t i = 0; i < KV_N_PLANES; i++) {
+        const struct kv_plane *plane = &group->planes[i];
+        uint64_t plane_bytes = group->n_pages * plane->page_bytes;
+        uint32_t layer = 0;
+        while (plane->row_bytes > 0 && layer < group->n_layers) {
+            const struct kv_place *first = &group->places[layer * KV_N_PLANES + i];
+            uint64_t stride = 0;
+            uint32_t n = 1;
+            for (; layer + n < group->n_layers; n++) {
+                const struct kv_place *next = &group->places[(layer + n) * KV_N_PLANES + i];
+                uint64_t distance = next->offset - first->offset;
+                if (next->buffer != first->buffer || distance + plane_bytes > range ||
+                    (n > 1 && distance != n * stride))
+                    break;
+                if (n == 1)
+                    stride = distance;
+            }
+            group->copy_tensors[group->n_copy_tensors++] = (rapt_copy_tensor){
+                .buffer = {.buffer = rapt_easy_buffer_range(cache->pools[first->buffer]).buffer,
+                           .offset = first->offset,
+                           .size = (n - 1) * stride + plane_bytes},
+                .page_stride = plane->page_bytes,
+                .token_stride = (uint64_t)plane->n_rows * plane->row_bytes,
+                .head_stride = plane->row_bytes,
+                .layer_stride = stride,
+                .n_heads = plane->n_rows,
+                .n_layers = n,
+                .row_bytes = plane->row_bytes,
+            };
+            layer += n;
+        }
+    }
+    return RAPT_OK;
+}
+
 /* All zeros: null pages are read as such, and a page's unused rows hold nobody's data. */
 static rapt_status clear(rapt_easy_cache *cache)
 {
@@ -154,6 +200,8 @@ rapt_status rapt_kv_pool_create(rapt_easy_cache *cache)
     for (uint32_t i = 0; status == RAPT_OK && i < cache->n_pools; i++)
         status = rapt_easy_buffer_create(cache->easy, cache->pool_bytes[i], "K/V pages", 0,
                                          &cache->pools[i]);
+    for (uint32_t g = 0; status == RAPT_OK && g < cache->params.n_groups; g++)
+        status = make_copy_tensors(cache, &cache->groups[g]);
     return status == RAPT_OK ? clear(cache) : status;
 }
 
@@ -161,8 +209,10 @@ void rapt_kv_pool_destroy(rapt_easy_cache *cache)
 {
     for (uint32_t i = 0; cache->pools && i < cache->n_pools; i++)
         rapt_easy_buffer_destroy(&cache->pools[i]);
-    for (uint32_t g = 0; g < RAPT_PAGER_MAX_GROUPS; g++)
+    for (uint32_t g = 0; g < RAPT_PAGER_MAX_GROUPS; g++) {
         rapt_free(cache->allocator, cache->groups[g].places);
+        rapt_free(cache->allocator, cache->groups[g].copy_tensors);
+    }
     rapt_free(cache->allocator, cache->pools);
     rapt_free(cache->allocator, cache->pool_bytes);
 }

@@ -78,8 +78,16 @@ static rapt_status run_copies(rapt_easy_cache *cache, rapt_page_copy *copies, ui
     rapt_status status = rapt_easy_begin(cache->easy, &commands);
     /* What a submission before did needs no chain. */
     copies[0].chained = 0;
-    for (uint32_t i = 0; status == RAPT_OK && i < n; i++)
-        copy_by_transfer(cache, commands, &copies[i]);
+    for (uint32_t g = 0; status == RAPT_OK && g < cache->params.n_groups; g++) {
+        struct kv_group *group = &cache->groups[g];
+        if (group->n_copy_tensors > 0)
+            status = rapt_copier_record(cache->copier, commands, g, g, n, copies,
+                                        group->n_copy_tensors, group->copy_tensors);
+    }
+    for (uint32_t i = 0; status == RAPT_OK && i < n; i++) {
+        if (cache->groups[copies[i].group].n_copy_tensors == 0)
+            copy_by_transfer(cache, commands, &copies[i]);
+    }
     double seconds = 0;
     if (status == RAPT_OK)
         status = rapt_easy_submit_wait(cache->easy, &seconds);
