@@ -47,7 +47,8 @@ float scale_at(uint i, bool k)
     i += k ? push.k_scale_lo : push.v_scale_lo;
     if (KV_TYPE != RAPT_STORE_INT4 && (HEADER(scale_kind) & 0xffu) == RAPT_STORE_F32)
         return k ? k_scale_floats[i] : v_scale_floats[i];
-    return unpackHalf2x16(uint(k ? k_scale_halves[i] : v_scale_halves[i])).x;
+    /* chosen as words: a choice of 16-bit values would take a capability */
+    return unpackHalf2x16(k ? uint(k_scale_halves[i]) : uint(v_scale_halves[i])).x;
 }
 #else
 float scale_at(uint64_t i, bool k)
