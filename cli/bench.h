@@ -46,7 +46,7 @@ struct bench_row {
 };
 
 #define BENCH_MAX_ROWS 96
-#define BENCH_MAX_GOALS 24
+#define BENCH_MAX_GOALS 40
 
 enum bench_verdict { BENCH_UNMET, BENCH_MET, BENCH_NOT_MEASURED };
 
