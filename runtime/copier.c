@@ -2,6 +2,8 @@
 
 /* Page copies: a list in a mapped slot, one dispatch per tensor, a chain of copies to a workgroup. */
 
+#include "copier.h"
+
 #include "pipeline.h"
 #include "plan.h"
 
@@ -25,8 +27,8 @@ struct rapt_copier {
     char *mapped;
 };
 
-rapt_status rapt_copier_create(rapt_device *device, const rapt_copier_params *params,
-                               rapt_copier **out_copier)
+rapt_status rapt_copier_create_forced(rapt_device *device, const rapt_copier_params *params,
+                                      int force, rapt_copier **out_copier)
 {
     rapt_copier_params p;
     if (!device || !out_copier)
@@ -57,7 +59,7 @@ rapt_status rapt_copier_create(rapt_device *device, const rapt_copier_params *pa
     alignment = alignment > 64 ? alignment : 64;
     uint64_t bytes = 4 * (1 + (1 + RAPT_COPY_WORDS) * (uint64_t)p.max_copies);
     copier->slot_bytes = (bytes + alignment - 1) / alignment * alignment;
-    status = rapt_select_copier(&device->caps, &copier->choice);
+    status = rapt_select_copier(&device->caps, force, &copier->choice);
     if (status == RAPT_OK)
         status = rapt_pipeline_create(device, &copier->choice,
                                       rapt_kernel_name(copier->choice.kernel), &copier->pipeline);
@@ -72,6 +74,12 @@ rapt_status rapt_copier_create(rapt_device *device, const rapt_copier_params *pa
     copier->by_address = !copier->pipeline.bindings;
     *out_copier = copier;
     return RAPT_OK;
+}
+
+rapt_status rapt_copier_create(rapt_device *device, const rapt_copier_params *params,
+                               rapt_copier **out_copier)
+{
+    return rapt_copier_create_forced(device, params, 0, out_copier);
 }
 
 void rapt_copier_destroy(rapt_copier **copier)

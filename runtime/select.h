@@ -61,7 +61,8 @@ rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *pa
                                struct rapt_kernel_choice *out_choice);
 
 /* The kernel of rapt_copier. */
-rapt_status rapt_select_copier(const rapt_caps *caps, struct rapt_kernel_choice *out_choice);
+rapt_status rapt_select_copier(const rapt_caps *caps, int force,
+                               struct rapt_kernel_choice *out_choice);
 /* The kernel that rotates queries ahead of the CPU driver's rows. */
 rapt_status rapt_select_rotate_q(const rapt_caps *caps, const rapt_plan_params *params,
                                  struct rapt_kernel_choice *out_choice);

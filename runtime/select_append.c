@@ -109,13 +109,16 @@ rapt_status rapt_select_rotate_q(const rapt_caps *caps, const rapt_plan_params *
     return RAPT_OK;
 }
 
-rapt_status rapt_select_copier(const rapt_caps *caps, struct rapt_kernel_choice *out_choice)
+rapt_status rapt_select_copier(const rapt_caps *caps, int force,
+                               struct rapt_kernel_choice *out_choice)
 {
     memset(out_choice, 0, sizeof *out_choice);
     out_choice->kernel = rapt_kernel_find("copy_pages_lp");
     if (!on_cpu(caps) || (caps->driver_major && caps->driver_major < 24) ||
         !usable(caps, out_choice->kernel))
         out_choice->kernel = rapt_kernel_find("copy_pages_pt");
+    if (force)
+        out_choice->kernel = force - 1;
     out_choice->workgroup_size = workgroup(caps, on_cpu(caps) ? CPU_WORKGROUP : GPU_WORKGROUP);
     out_choice->rows = out_choice->block_kv = 1;
     out_choice->spec[RAPT_SPEC_WG_SIZE] = out_choice->workgroup_size;
