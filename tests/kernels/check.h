@@ -174,6 +174,8 @@ uint64_t check_buffer_hash(const struct check_buffer *buffer);
 int check_run_case(const struct check_target *target, const struct check_case *c);
 /* The merge of rapt_merger_record. */
 int check_run_combine(const struct check_target *target);
+/* The queries' rotation by the row's kernel. */
+void check_run_rotation(struct check_target *target);
 /* rapt_copier_record with the kernel target->force_prefill names. */
 void check_run_copies(struct check_target *target);
 /* rapt_plan_record_append with the kernel target->force_prefill names, K/V of target->kv. */

@@ -215,6 +215,8 @@ static void run_row(struct check_target *target, const struct row_name *row)
         target->kv = row->type;
         target->force_prefill = rapt_kernel_find(target->row) + 1;
         check_run_append(target);
+    } else if (strcmp(row->op, "rotate_q") == 0) {
+        check_run_rotation(target);
     } else if (strcmp(row->op, "copy_pages") == 0) {
         target->force_prefill = rapt_kernel_find(target->row) + 1;
         check_run_copies(target);
