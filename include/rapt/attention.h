@@ -328,7 +328,8 @@ typedef struct rapt_plan_params {
 
     /* A pool may lie in up to 4 pieces, each a buffer of its own or a range of one buffer that is
      * larger than maxStorageBufferRange: page p is page p % pages_per_segment of piece
-     * p / pages_per_segment. 0 or 1 = one piece. Paged K/V only. */
+     * p / pages_per_segment. 0 or 1 = one piece. Paged K/V only; RAPT_PLAN_APPEND does not write pools
+     * in pieces in this version: UNSUPPORTED. */
     uint32_t n_kv_segments;
     uint32_t pages_per_segment; /* power of two */
 
