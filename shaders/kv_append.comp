@@ -317,7 +317,7 @@ uvec4 load_four(bool k, int position, uint from, uint d)
     if ((FEATURES & RAPT_FEAT_ROPE_Q) == 0 || !k)
         return x;
     rope_place rope = load_rope();
-    [[unroll]] for (uint e = 0; e < 4; e++) {
+    [[dont_unroll]] for (uint e = 0; e < 4; e++) { /* unrolled it compiles for long */
         uint partner = rope_partner(rope, d + e);
         if (partner != d + e)
             x[e] = floatBitsToUint(rope_rotate(rope, position, d + e, uintBitsToFloat(x[e]),
