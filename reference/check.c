@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How far a result is from the reference, and how far it may be. */
 #include "error.h"
-#include "quantize.h"
+#include "row_codec.h"
 #include "view.h"
 
 #include <math.h>

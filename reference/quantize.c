@@ -4,7 +4,7 @@
 
 #include "convert.h"
 #include "error.h"
-#include "quantize.h"
+#include "row_codec.h"
 
 #include <math.h>
 

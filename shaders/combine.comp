@@ -2,7 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A caller's partial results over disjoint keys (o, lse) combined, f32: rapt_merger_record. The parts
  * [n_parts, n_rows, dim] are bound as Q, their lse [n_parts, n_rows] as K; push.v_base is the dim,
- * the rapt_combine_* words say the rest. A workgroup takes one row. A part that counts for nothing is not read: it may hold anything. */
+ * the rapt_combine_* words say the rest. A workgroup takes one row. A part that counts for nothing is
+ * not read: it may hold anything. */
 #extension GL_GOOGLE_include_directive : require
 #include "args.h"
 

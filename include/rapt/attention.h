@@ -314,7 +314,8 @@ typedef struct rapt_plan_params {
     uint32_t shared_memory_limit; /* bytes of shared memory kernels may use [what the device has] */
 
     /* Quantized K/V. Strides of `k` and `v` are bytes then (even ones for q8_0 and q4_0), and their
-     * rapt_buffers hold the whole 32-bit word the last byte lies in. Scales of int8, fp8_e4m3 (one per row) and
+     * rapt_buffers hold the whole 32-bit word the last byte lies in. Scales of int8, fp8_e4m3 (one
+     * per row) and
      * int4 (head_dim / 32 per row, side by side) are tensors of their own, strides in elements;
      * all-zero layouts mean dense [pages, page_size, Hkv] or [total, Hkv] (times head_dim / 32);
      * RAPT_SCALE_STATIC: [Hkv]. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stored forms of K and V, the same bits as the host's (base/quantize.c). Devices divide with an error
+/* Stored forms of K and V, the same bits as the host's (base/row_codec.c). Devices divide with an error
  * of 2.5 units, may flush denormals and round as they like in some conversions, so everything that
  * decides a bit is done on the bits of a float, or in single products and sums that are `precise`.
  * EXACT_DIVIDE: the device's own division of normal numbers is correctly rounded. */

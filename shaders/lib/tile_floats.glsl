@@ -120,4 +120,3 @@ void commit_v(uint first, uint turn)
         }
     }
 }
-

@@ -95,7 +95,9 @@ def rotate(row, position, *, neox, theta=10000.0, dim=None, offset=0, scale=None
     out = list(row)
     for i in range(dim // 2):
         angle = position * theta ** (-2 * i / dim) * (scale[i] if scale else 1)
-        c, s = (table[position][i], table[position][dim // 2 + i]) if table else (math.cos(angle), math.sin(angle))
+        c, s = math.cos(angle), math.sin(angle)
+        if table:
+            c, s = table[position][i], table[position][dim // 2 + i]
         a, b = (offset + i, offset + i + dim // 2) if neox else (offset + 2 * i, offset + 2 * i + 1)
         out[a], out[b] = (row[a] * c - row[b] * s) * factor, (row[b] * c + row[a] * s) * factor
     return out

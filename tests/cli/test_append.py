@@ -35,7 +35,8 @@ class Pool:
     def __init__(self, seed, row_bytes, n_scales, scale_type, kind):
         numbers = Numbers(seed).random
         self.kind, self.row_bytes, self.n_scales, self.scale_type = kind, row_bytes, n_scales, scale_type
-        self.rows = [[[numbers.randbytes(row_bytes) for _ in range(HEADS)] for _ in range(SIZE)] for _ in range(PAGES)]
+        self.rows = [[[numbers.randbytes(row_bytes) for _ in range(HEADS)] for _ in range(SIZE)]
+                     for _ in range(PAGES)]
         if kind in DTYPES:  # as numbers: a NaN's payload might not survive a file
             code = "f" if kind == "f32" else "e"
             dim = row_bytes // struct.calcsize(code)
@@ -183,7 +184,8 @@ def refused(pattern, *arguments, drop=()):
     words = tables()
     line.update(zip(words[0::2], words[1::2]))
     line.update(zip(arguments[0::2], arguments[1::2]))
-    given = [w for name, value in line.items() if name not in drop for w in ((name,) if value is None else (name, value))]
+    given = [w for name, value in line.items() if name not in drop
+             for w in ((name,) if value is None else (name, value))]
     before = sorted(os.listdir(folder.name))
     code, stdout, stderr = run(RAPT, "append", *given, "--k-pool-out", os.path.join(folder.name, "never.npy"))
     assert code == 2 and stderr.count("\n") == 1 and not stdout, (pattern, code, stdout, stderr)

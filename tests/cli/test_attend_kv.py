@@ -50,7 +50,8 @@ def test_padded_and_pools():
     want = attention(q, stored_all(k, "int8"), stored_all(v, "int8"), cu_q, cu_kv, allows=causal)
 
     def padded(tensor):
-        return save([tensor[cu_kv[b]:cu_kv[b + 1]] + [blank] * (7 - cu_kv[b + 1] + cu_kv[b]) for b in range(2)])
+        return save([tensor[cu_kv[b]:cu_kv[b + 1]] + [blank] * (7 - cu_kv[b + 1] + cu_kv[b])
+                     for b in range(2)])
     common = ["--q", save(q), "--cu-q", save(cu_q, "i4"), "--causal", "--kv-dtype", "int8", *exact()]
     compare("int8 of padded rows",
             attend(*common, "--k", padded(k), "--v", padded(v), "--cu-kv", save(cu_kv, "i4"))[0], want)
@@ -127,7 +128,8 @@ def test_rope():
     table = numbers.array(40, 32)
 
     def expect(q_at=q_pos, k_at=k_pos, **how):
-        return attention(rotate_all(q, q_at, **how), rotate_all(k, k_at, **how), v, cu_q, cu_kv, allows=causal)
+        return attention(rotate_all(q, q_at, **how), rotate_all(k, k_at, **how), v, cu_q, cu_kv,
+                         allows=causal)
     far_q, far_k = [p + 100000 for p in q_pos], [p * 7 - 50 for p in k_pos]
     cases = [
         ("neox", ["--rope", "neox"], {"neox": True}),
@@ -176,7 +178,8 @@ def test_many_steps():
     k_at = [j for b in range(3) for j in range(cu_kv[b + 1] - cu_kv[b])]
     files = ["--q", save(q), "--k", save(k), "--v", save(v), "--cu-q", save([0, 1, 2, 3], "i4"), "--cu-kv",
              save(cu_kv, "i4"), "--check"]
-    want = attention(rotate_all(q, positions, neox=True), rotate_all(k, k_at, neox=True), v, [0, 1, 2, 3], cu_kv)
+    want = attention(rotate_all(q, positions, neox=True), rotate_all(k, k_at, neox=True), v,
+                     [0, 1, 2, 3], cu_kv)
     for more in ([], ["--page-size", "16"], ["--fixed-split", "64"]):
         compare(f"rope in many steps {' '.join(more)}", attend(*files, "--rope", "neox", *more)[0], want)
     want = attention(q, stored_all(k, "int8"), stored_all(v, "int8"), [0, 1, 2, 3], cu_kv)
@@ -189,7 +192,8 @@ def test_long_context_formulas():
     files += ["--rope-pos", save(at[0], "i4"), "--rope-kv-pos", save(at[1], "i4")]
 
     def expect(**how):
-        return attention(rotate_all(q, at[0], **how), rotate_all(k, at[1], **how), v, cu_q, cu_kv, allows=causal)
+        return attention(rotate_all(q, at[0], **how), rotate_all(k, at[1], **how), v, cu_q, cu_kv,
+                         allows=causal)
     scale = llama3(64, 500000.0, 8, 1, 4, 2048)
     assert len(set(scale)) > 3, scale
     compare("Llama 3", attend(*files, "--rope", "neox", "--rope-theta", "500000", "--rope-llama3", "8,1,4,2048")[0],

@@ -4,7 +4,7 @@
 #include <rapt/reference.h>
 
 #include "convert.h"
-#include "quantize.h"
+#include "row_codec.h"
 #include "random.h"
 
 #include <float.h>

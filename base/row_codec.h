@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef BASE_QUANTIZE_H
-#define BASE_QUANTIZE_H
+#ifndef BASE_ROW_CODEC_H
+#define BASE_ROW_CODEC_H
 
 /* One row of K or V in its quantized form and back. What the bits are is said at rapt_quantize_rows
  * (reference.h); these are the pure loops, whose arguments somebody else has checked. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Quantized rows. Kernels make the same bits, so every result here is one correctly rounded
  * operation after another: compiled without contraction, and no loop sums. */
-#include "quantize.h"
+#include "row_codec.h"
 
 #include "convert.h"
 #include "wide.h"
