@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* rapt_plan_record_append: checks the buffers of a layer's new rows and of its cache, then appends one
- * dispatch and a barrier. Everything that can fail is asked before the first command. */
+ * dispatch for each piece of the pools and a barrier. Everything that can fail is asked before the first command. */
 
 #include "append.h"
 
@@ -13,6 +13,11 @@
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------- creation */
+
+static uint32_t n_pieces(const rapt_plan_params *params)
+{
+    return params->n_kv_segments > 1 ? params->n_kv_segments : 1;
+}
 
 rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *params, int force,
                                struct rapt_append *out_append)
@@ -32,7 +37,8 @@ rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *para
     struct rapt_pipeline *pipelines[1] = {&out_append->pipeline};
     if (status == RAPT_OK)
         status = rapt_sets_create(device, pipelines, 1, params->n_steps_in_flight,
-                                  params->max_records_per_step, &out_append->sets);
+                                  params->max_records_per_step * n_pieces(params),
+                                  &out_append->sets);
     return status;
 }
 
@@ -56,9 +62,18 @@ struct part {
 
 #define N_PARTS 7
 
+/* `piece`: of the pools. */
 static void list_parts(const rapt_plan *plan, const struct rapt_plan_needs *needs,
-                       const rapt_append_params *a, struct part parts[N_PARTS])
+                       const rapt_append_params *a, uint32_t piece, struct part parts[N_PARTS])
 {
+    static const char *const names[2][4] = {
+        {"k", "k_segments[0]", "k_segments[1]", "k_segments[2]"},
+        {"v", "v_segments[0]", "v_segments[1]", "v_segments[2]"},
+    };
+    const rapt_buffer *k = piece ? &a->k_segments[piece - 1] : &a->k;
+    const rapt_buffer *v = piece ? &a->v_segments[piece - 1] : &a->v;
+    uint64_t k_needs = piece ? needs->k_pieces[piece - 1] : needs->k;
+    uint64_t v_needs = piece ? needs->v_pieces[piece - 1] : needs->v;
     const rapt_plan_params *p = &plan->params;
     uint32_t new_bytes = (uint32_t)rapt_type_bytes(p->new_type);
     uint32_t kv_bytes = (uint32_t)rapt_type_bytes(p->kv_type);
@@ -69,8 +84,8 @@ static void list_parts(const rapt_plan *plan, const struct rapt_plan_needs *need
     const struct part all[N_PARTS] = {
         {"k_new", &a->k_new, rapt_mul_sat(needs->k_new, new_bytes), new_bytes, RAPT_BIND_K_NEW, 0},
         {"v_new", &a->v_new, rapt_mul_sat(needs->v_new, new_bytes), new_bytes, RAPT_BIND_V_NEW, 0},
-        {"k", &a->k, rapt_mul_sat(needs->k, kv_bytes), kv_bytes, RAPT_BIND_K, 1},
-        {"v", &a->v, rapt_mul_sat(needs->v, kv_bytes), kv_bytes, RAPT_BIND_V, 1},
+        {names[0][piece], k, rapt_mul_sat(k_needs, kv_bytes), kv_bytes, RAPT_BIND_K, 1},
+        {names[1][piece], v, rapt_mul_sat(v_needs, kv_bytes), kv_bytes, RAPT_BIND_V, 1},
         {"k_scale", &a->k_scale, rapt_mul_sat(needs->k_scale, scale_bytes), scale_bytes,
          RAPT_BIND_K_SCALE, 1},
         {"v_scale", &a->v_scale, rapt_mul_sat(needs->v_scale, scale_bytes), scale_bytes,
@@ -164,7 +179,7 @@ static void fill_bindings(const rapt_plan *plan, const struct part *parts, uint3
     push->v_scale_lo = bases[5];
 }
 
-static void fill_addresses(const rapt_plan *plan, const rapt_append_params *a, uint32_t slot,
+static void fill_addresses(const rapt_plan *plan, const struct part *list, uint32_t slot,
                            struct rapt_push *push)
 {
     rapt_buffer tables = plan->memory.tables;
@@ -174,13 +189,13 @@ static void fill_addresses(const rapt_plan *plan, const rapt_append_params *a, u
         RAPT_U *lo, *hi;
     } parts[] = {
         {&tables, &push->step_lo, &push->step_hi},
-        {&a->k_new, &push->q_lo, &push->q_hi},
-        {&a->v_new, &push->out_lo, &push->out_hi},
-        {&a->k, &push->k_lo, &push->k_hi},
-        {&a->v, &push->v_lo, &push->v_hi},
-        {&a->k_scale, &push->k_scale_lo, &push->k_scale_hi},
-        {&a->v_scale, &push->v_scale_lo, &push->v_scale_hi},
-        {&a->rope_table, &push->rapt_append_rope_lo, &push->rapt_append_rope_hi},
+        {list[0].buffer, &push->q_lo, &push->q_hi},
+        {list[1].buffer, &push->out_lo, &push->out_hi},
+        {list[2].buffer, &push->k_lo, &push->k_hi},
+        {list[3].buffer, &push->v_lo, &push->v_hi},
+        {list[4].buffer, &push->k_scale_lo, &push->k_scale_hi},
+        {list[5].buffer, &push->v_scale_lo, &push->v_scale_hi},
+        {list[6].buffer, &push->rapt_append_rope_lo, &push->rapt_append_rope_hi},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         uint64_t address = rapt_plan_address(plan->device, parts[i].buffer);
@@ -221,14 +236,39 @@ static void barrier(const rapt_plan *plan, VkCommandBuffer commands)
                                           NULL, 0, NULL);
 }
 
-rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *params)
-{
-    rapt_append_params a;
+/* One piece's dispatch, ready. */
+struct piece {
     struct part parts[N_PARTS];
     struct rapt_bindings bindings;
     struct rapt_push push;
-    memset(&bindings, 0, sizeof bindings);
-    memset(&push, 0, sizeof push);
+};
+
+static rapt_status make_piece(const rapt_plan *plan, const rapt_append_params *a, uint32_t n_piece,
+                              uint32_t groups, struct piece *piece)
+{
+    const struct rapt_append *append = &plan->append;
+    memset(piece, 0, sizeof *piece);
+    list_parts(plan, &plan->slots[a->step->slot].needs, a, n_piece, piece->parts);
+    for (int i = 0; i < N_PARTS; i++) {
+        rapt_status status = check_part(plan, &piece->parts[i]);
+        if (status != RAPT_OK)
+            return status;
+    }
+    if (append->by_address)
+        fill_addresses(plan, piece->parts, a->step->slot, &piece->push);
+    else
+        fill_bindings(plan, piece->parts, a->step->slot, &piece->bindings, &piece->push);
+    fill_strides(&plan->params, &piece->push);
+    piece->push.rapt_append_piece = n_piece;
+    piece->push.rapt_append_k_groups = groups;
+    piece->push.count = 2 * groups;
+    return rapt_bindings_check(plan->device, &append->pipeline, &piece->bindings);
+}
+
+rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *params)
+{
+    rapt_append_params a;
+    struct piece pieces[4];
     if (!plan)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "plan is NULL");
     rapt_status status = rapt_params_read("rapt_append_params", params, &a, sizeof a);
@@ -238,36 +278,27 @@ rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *p
         return status;
     struct rapt_plan_slot *slot = &plan->slots[a.step->slot];
     struct rapt_append *append = &plan->append;
-    list_parts(plan, &slot->needs, &a, parts);
-    for (int i = 0; status == RAPT_OK && i < N_PARTS; i++)
-        status = check_part(plan, &parts[i]);
+    uint32_t n = n_pieces(&plan->params);
     uint64_t groups = n_groups(plan, slot->step.total_q);
-    if (status != RAPT_OK || groups == 0)
-        return status;
     if (2 * groups > (uint64_t)RAPT_GRID_X * plan->device->caps.max_workgroup_count[1])
         return rapt_fail(RAPT_ERROR_CAPACITY,
                          "%u new tokens are more than a dispatch of %s can hold",
                          slot->step.total_q, plan->device->caps.device_name);
-    if (append->by_address)
-        fill_addresses(plan, &a, a.step->slot, &push);
-    else
-        fill_bindings(plan, parts, a.step->slot, &bindings, &push);
-    fill_strides(&plan->params, &push);
-    push.rapt_append_k_groups = (uint32_t)groups;
-    push.count = (uint32_t)(2 * groups);
-    status = rapt_bindings_check(plan->device, &append->pipeline, &bindings);
-    if (status == RAPT_OK && rapt_sets_left(&append->sets, a.step->slot, 0) == 0)
-        status = rapt_fail(RAPT_ERROR_CAPACITY,
-                           "this is append %u of the step: the plan was made for %u "
-                           "(max_records_per_step)",
-                           plan->params.max_records_per_step + 1,
-                           plan->params.max_records_per_step);
-    if (status != RAPT_OK)
+    for (uint32_t i = 0; i < n && status == RAPT_OK; i++)
+        status = make_piece(plan, &a, i, (uint32_t)groups, &pieces[i]);
+    if (status != RAPT_OK || groups == 0)
         return status;
+    if (rapt_sets_left(&append->sets, a.step->slot, 0) < n)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "this is append %u of the step: the plan was made for %u "
+                         "(max_records_per_step)",
+                         plan->params.max_records_per_step + 1, plan->params.max_records_per_step);
     rapt_device_begin_label(plan->device, a.command_buffer, "rapt append");
     slot->recorded = 1;
-    status = rapt_pipeline_dispatch(plan->device, &append->pipeline, &append->sets, a.step->slot, 0,
-                                    a.command_buffer, &bindings, &push, push.count);
+    for (uint32_t i = 0; i < n && status == RAPT_OK; i++)
+        status = rapt_pipeline_dispatch(plan->device, &append->pipeline, &append->sets, a.step->slot,
+                                        0, a.command_buffer, &pieces[i].bindings, &pieces[i].push,
+                                        pieces[i].push.count);
     barrier(plan, a.command_buffer);
     rapt_device_end_label(plan->device, a.command_buffer);
     return status;

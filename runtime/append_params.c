@@ -58,10 +58,6 @@ rapt_status rapt_append_params_check(rapt_plan_params *p)
                          "rope is set: flags has neither ROPE_Q nor APPEND, nothing is rotated");
     if (!(p->flags & RAPT_PLAN_APPEND))
         return RAPT_OK;
-    if (p->n_kv_segments > 1)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED,
-                         "n_kv_segments is %u: this version appends to pools in one piece",
-                         p->n_kv_segments);
     if (p->new_type == RAPT_TYPE_DEFAULT)
         p->new_type = p->q_type;
     if (rapt_type_bytes(p->new_type) == 0)

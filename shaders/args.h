@@ -337,6 +337,7 @@ struct rapt_push {
 #define rapt_append_v_token_stride max_logit_lo
 #define rapt_append_v_head_stride max_logit_hi
 #define rapt_append_v_outer_stride max_logit_base
+#define rapt_append_piece sinks_base /* of the pool: rows of other pieces are another dispatch's */
 /* copy_pages: strides and rows in halfwords, or all of them in words */
 #define rapt_copy_by_words out_base
 #define rapt_copy_chains v_base

@@ -212,6 +212,7 @@ struct new_unit {
     AT to;         /* of its head in the cache: element, byte of quantized kinds */
     AT scale;      /* element of its head's scale */
     int position;  /* K is rotated at */
+    bool here;     /* its page lies in this dispatch's piece of the pool */
 };
 
 /* The sequence a new token belongs to: the last that begins at or before it. */
@@ -247,6 +248,7 @@ new_unit find_unit(bool k, uint token, uint head)
     uint i = token - STEP(seq + SEQ_Q_ROW);
     uint key = STEP(seq + SEQ_KV_LEN) - STEP(seq + SEQ_Q_LEN) + i;
     unit.k = k;
+    unit.here = true;
     uint outer = k ? push.rapt_append_k_outer_stride : push.rapt_append_v_outer_stride;
     uint token_stride = k ? push.rapt_append_k_token_stride : push.rapt_append_v_token_stride;
     uint head_stride = k ? push.rapt_append_k_head_stride : push.rapt_append_v_head_stride;
@@ -263,13 +265,18 @@ new_unit find_unit(bool k, uint token, uint head)
         uint entry = min(key >> HEADER(page_shift), max(STEP(seq + SEQ_N_PAGES), 1u) - 1u);
         uint page = STEP(HEADER(pages_word) + STEP(seq + SEQ_PAGE_FIRST) + entry);
         page = min(page, max(HEADER(n_pages), 1u) - 1u);
+        unit.scale += AT(page) * (k ? HEADER(k_scale_page_stride) : HEADER(v_scale_page_stride));
+        if (HEADER(n_segments) > 1) {
+            uint shift = HEADER(seg_pages_shift);
+            unit.here = page >> shift == push.rapt_append_piece;
+            page &= (1u << shift) - 1u;
+        }
 #ifdef BY_ADDRESS
         unit.to += page * packUint2x32(k ? uvec2(HEADER(k_page_stride_lo), HEADER(k_page_stride_hi))
                                          : uvec2(HEADER(v_page_stride_lo), HEADER(v_page_stride_hi)));
 #else
         unit.to += page * (k ? HEADER(k_page_stride_lo) : HEADER(v_page_stride_lo));
 #endif
-        unit.scale += AT(page) * (k ? HEADER(k_scale_page_stride) : HEADER(v_scale_page_stride));
         key &= HEADER(page_mask);
     } else {
         unit.to += base_at(seq + (k ? SEQ_K_BASE : SEQ_V_BASE));
@@ -554,6 +561,7 @@ void main()
     index = min(index, n_units - 1);
     uint token = index / heads;
     new_unit unit = find_unit(k, token, index - token * heads);
+    there = there && unit.here;
     uint n_chunks = per_unit * ((k ? D : DV) / CHUNK), c = lane % TEAM, row_scale = 0;
 #ifdef ROW_SCALES
     row_scale = unit_scale(unit, there, c, n_chunks);

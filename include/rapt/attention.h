@@ -329,8 +329,7 @@ typedef struct rapt_plan_params {
 
     /* A pool may lie in up to 4 pieces, each a buffer of its own or a range of one buffer that is
      * larger than maxStorageBufferRange: page p is page p % pages_per_segment of piece
-     * p / pages_per_segment. 0 or 1 = one piece. Paged K/V only; RAPT_PLAN_APPEND does not write pools
-     * in pieces in this version: UNSUPPORTED. */
+     * p / pages_per_segment. 0 or 1 = one piece. Paged K/V only. Scales lie in one piece always. */
     uint32_t n_kv_segments;
     uint32_t pages_per_segment; /* power of two */
 
@@ -512,7 +511,7 @@ typedef struct rapt_append_params {
     rapt_buffer rope_table;
 } rapt_append_params;
 
-/* One dispatch, no workspace. First access: COMPUTE_SHADER reads k_new, v_new, rope_table, static
+/* One dispatch (one for each piece of the pools), no workspace. First access: COMPUTE_SHADER reads k_new, v_new, rope_table, static
  * scales; reads and writes k, v and scales (words at the rows' edges). Last access: the same; a barrier
  * recorded at the end orders it before a rapt_plan_record that follows. Counts against
  * max_records_per_step as a record does. Values that are quantized are those of
