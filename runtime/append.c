@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* rapt_plan_record_append: checks the buffers of a layer's new rows and of its cache, then appends one
- * dispatch for each piece of the pools and a barrier. Everything that can fail is asked before the first command. */
+/* rapt_plan_record_append: checks the buffers of a layer's new rows and of its cache, then appends
+ * one dispatch for each piece of the pools and a barrier. Everything that can fail is asked before
+ * the first command. */
 
 #include "append.h"
 

@@ -511,13 +511,12 @@ typedef struct rapt_append_params {
     rapt_buffer rope_table;
 } rapt_append_params;
 
-/* One dispatch (one for each piece of the pools), no workspace. First access: COMPUTE_SHADER reads k_new, v_new, rope_table, static
- * scales; reads and writes k, v and scales (words at the rows' edges). Last access: the same; a barrier
- * recorded at the end orders it before a rapt_plan_record that follows. Counts against
- * max_records_per_step as a record does. Values that are quantized are those of
- * rapt_quantize_rows (reference.h), bit for bit.
- * Errors: ARGUMENT (no RAPT_PLAN_APPEND), SHAPE (a buffer too small), CAPACITY; nothing is
- * recorded then. */
+/* One dispatch (one for each piece of the pools), no workspace. First access: COMPUTE_SHADER reads
+ * k_new, v_new, rope_table, static scales; reads and writes k, v and scales (words at the rows'
+ * edges). Last access: the same; a barrier recorded at the end orders it before a rapt_plan_record
+ * that follows. Counts against max_records_per_step as a record does. Values that are quantized
+ * are those of rapt_quantize_rows (reference.h), bit for bit. Errors: ARGUMENT (no
+ * RAPT_PLAN_APPEND), SHAPE (a buffer too small), CAPACITY; nothing is recorded then. */
 RAPT_API rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *params);
 
 /* -------------------------------------------------------------------------------- page copies */
