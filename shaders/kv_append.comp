@@ -423,7 +423,7 @@ uint chunk_word(new_unit unit, new_chunk chunk, uint i, inout coding code)
     do {
         uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 8 * i + at);
         uint nibbles = 0;
-        [[unroll]] for (uint e = 0; e < 4; e++)
+        [[dont_unroll]] for (uint e = 0; e < 4; e++)
             nibbles |= int4_code(x[e], code.scale) << (4 * e);
         word |= nibbles << (4 * at);
         at += 4;
@@ -442,7 +442,7 @@ uint chunk_word(new_unit unit, new_chunk chunk, uint i, inout coding code)
         do {
             uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i + 16 * upper);
             uint nibbles = 0;
-            [[unroll]] for (uint e = 0; e < 4; e++)
+            [[dont_unroll]] for (uint e = 0; e < 4; e++)
                 nibbles |= q4_0_code(x[e], code.scale, code.middle, code.tiny) << (8 * e);
             codes |= nibbles << (4 * upper);
             upper++;
