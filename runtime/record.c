@@ -129,6 +129,13 @@ static rapt_status check_buffers(const struct recording *rec)
         if (status != RAPT_OK)
             return status;
     }
+    uint32_t alignment = rec->plan->device->caps.storage_buffer_alignment;
+    if (p->flags & RAPT_PLAN_ROPE_Q && p->rope->n_table_positions && alignment &&
+        r->rope_table.offset % alignment != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "rope_table.offset is %llu: expected a multiple of %u bytes "
+                         "(minStorageBufferOffsetAlignment)",
+                         (unsigned long long)r->rope_table.offset, alignment);
     return check_kv(rec);
 }
 
