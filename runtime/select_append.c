@@ -52,9 +52,10 @@ static uint32_t workgroup(const rapt_caps *caps, uint32_t wanted)
 static int find_row(const rapt_caps *caps, rapt_type type)
 {
     char name[64];
-    snprintf(name, sizeof name, "append_%s_lp", rapt_type_name(type));
+    /* By address on Mesa 24 and 25: before, such loads are slow; 26 gets rotated rows wrong, or faults. */
+    snprintf(name, sizeof name, "append_%s_lpb", rapt_type_name(type));
     int kernel = rapt_kernel_find(name);
-    if (on_cpu(caps) && (!caps->driver_major || caps->driver_major >= 24) && usable(caps, kernel))
+    if (on_cpu(caps) && caps->driver_major >= 24 && caps->driver_major < 26 && usable(caps, kernel))
         return kernel;
     snprintf(name, sizeof name, "append_%s_pt", rapt_type_name(type));
     return rapt_kernel_find(name);

@@ -263,6 +263,7 @@ static void make_rope(struct random_problem *r, uint64_t *seed)
         rope->rotary_offset = random_below(seed, p->head_dim - rope->rotary_dim + 1);
     }
     uint32_t dim = rope->rotary_dim ? rope->rotary_dim : p->head_dim;
+    float *table = &r->table[0][0];
     rope->theta = one_in(seed, 2) ? 500000 : 0;
     rope->attention_factor = one_in(seed, 3) ? 1.25f : 0;
     for (uint32_t i = 0; i < MAX_DIM; i++)
@@ -272,8 +273,8 @@ static void make_rope(struct random_problem *r, uint64_t *seed)
     int32_t low = -1000000, high = 1000000;
     if (one_in(seed, 4)) { /* not even cosines: a table is taken as it is */
         for (uint32_t i = 0; i < RANDOM_TABLE * dim; i++)
-            r->table[0][i] = random_normal(seed);
-        rope->table = r->table[0];
+            table[i] = random_normal(seed);
+        rope->table = table;
         rope->n_table_positions = RANDOM_TABLE;
         low = 0;
         high = RANDOM_TABLE - 1;
