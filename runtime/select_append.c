@@ -33,8 +33,8 @@ static rapt_status check_row(const rapt_caps *caps, int kernel)
     return RAPT_OK;
 }
 
-/* Mesa's CPU driver: a lane is a whole row there, by address where its loads by address are any
- * good, and its division is the processor's own, which is exact. */
+/* Mesa's CPU driver: a lane is a whole row there, and its division is the processor's own, which is
+ * exact. */
 static int on_cpu(const rapt_caps *caps)
 {
     return (caps->features & RAPT_FEATURE_CPU_ROWS) != 0;
@@ -49,14 +49,9 @@ static uint32_t workgroup(const rapt_caps *caps, uint32_t wanted)
     return n;
 }
 
-static int find_row(const rapt_caps *caps, rapt_type type)
+static int find_row(rapt_type type)
 {
     char name[64];
-    /* By address on Mesa 24 and 25: before, such loads are slow; 26 gets rotated rows wrong, or faults. */
-    snprintf(name, sizeof name, "append_%s_lpb", rapt_type_name(type));
-    int kernel = rapt_kernel_find(name);
-    if (on_cpu(caps) && caps->driver_major >= 24 && caps->driver_major < 26 && usable(caps, kernel))
-        return kernel;
     snprintf(name, sizeof name, "append_%s_pt", rapt_type_name(type));
     return rapt_kernel_find(name);
 }
@@ -68,7 +63,7 @@ rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *pa
     int cpu = on_cpu(caps), in_groups = params->kv_type == RAPT_TYPE_INT4 ||
                                         params->kv_type == RAPT_TYPE_Q8_0 ||
                                         params->kv_type == RAPT_TYPE_Q4_0;
-    out_choice->kernel = force ? force - 1 : find_row(caps, params->kv_type);
+    out_choice->kernel = force ? force - 1 : find_row(params->kv_type);
     rapt_status status = check_row(caps, out_choice->kernel);
     if (status != RAPT_OK)
         return status;

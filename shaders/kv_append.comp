@@ -11,11 +11,6 @@
  * is cleared and set under a mask, by atomics, so that neither sees the other. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#ifdef BY_ADDRESS
-#extension GL_EXT_buffer_reference : require
-#extension GL_EXT_buffer_reference_uvec2 : require
-#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
-#endif
 #include "args.h"
 
 layout(local_size_x_id = RAPT_SPEC_WG_SIZE) in;
@@ -59,46 +54,6 @@ const bool EXACT_DIVIDE = EXACT != 0;
 layout(push_constant) uniform Push { rapt_push push; };
 
 /* ---- memory */
-#ifdef BY_ADDRESS
-#define AT uint64_t /* element or byte of a stored tensor */
-layout(buffer_reference, std430, buffer_reference_align = 4) buffer Words { uint at[]; };
-layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Floats { float at[]; };
-layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Header
-{
-    rapt_step_header header;
-};
-#define STEP(word) Words(uvec2(push.step_lo, push.step_hi)).at[word]
-#define HEADER(member) Header(uvec2(push.step_lo, push.step_hi)).header.member
-#define ROPE_TABLE(i) Floats(uvec2(push.rapt_append_rope_lo, push.rapt_append_rope_hi)).at[i]
-
-uint new_word(bool k, uint i)
-{
-    return Words(k ? uvec2(push.q_lo, push.q_hi) : uvec2(push.out_lo, push.out_hi)).at[i];
-}
-
-uint64_t stored(bool k, AT word)
-{
-    return packUint2x32(k ? uvec2(push.k_lo, push.k_hi) : uvec2(push.v_lo, push.v_hi)) + word * 4;
-}
-
-uint64_t scale_at(bool k, AT word)
-{
-    return packUint2x32(k ? uvec2(push.k_scale_lo, push.k_scale_hi)
-                          : uvec2(push.v_scale_lo, push.v_scale_hi)) + word * 4;
-}
-
-/* the bits of a word that the mask names */
-void put_word(bool k, AT word, uint x, uint mask)
-{
-    Words to = Words(stored(k, word));
-    if (WHOLE_WORDS || mask == 0xffffffffu) {
-        to.at[0] = x;
-    } else {
-        atomicAnd(to.at[0], ~mask);
-        atomicOr(to.at[0], x & mask);
-    }
-}
-#else
 #define AT uint
 layout(set = 0, binding = RAPT_BIND_STEP, std430) readonly buffer Step { uint step_words[]; };
 layout(set = 0, binding = RAPT_BIND_STEP, std430) readonly buffer Header
@@ -136,7 +91,6 @@ void put_word(bool k, AT word, uint x, uint mask)
         atomicOr(v_words[word], x & mask);
     }
 }
-#endif
 
 #define ROPE_WORD(i) STEP(i)
 #define ROPE_HEADER(member) HEADER(member)
@@ -144,10 +98,8 @@ void put_word(bool k, AT word, uint x, uint mask)
 #include "quantize.glsl"
 
 #ifdef HAS_SCALES
-#ifndef BY_ADDRESS
 layout(set = 0, binding = RAPT_BIND_K_SCALE, std430) buffer KScale { uint k_scales[]; };
 layout(set = 0, binding = RAPT_BIND_V_SCALE, std430) buffer VScale { uint v_scales[]; };
-#endif
 
 bool half_scales()
 {
@@ -158,14 +110,10 @@ uint get_scale(bool k, AT i)
 {
     AT word = half_scales() ? i >> 1 : i;
     uint x;
-#ifdef BY_ADDRESS
-    x = Words(scale_at(k, word)).at[0];
-#else
     if (k)
         x = k_scales[word];
     else
         x = v_scales[word];
-#endif
     return half_scales() ? float_from_half((x >> (uint(i & 1u) * 16u)) & 0xffffu) : x;
 }
 
@@ -174,15 +122,6 @@ void put_scale(bool k, AT i, uint x)
     AT word = half_scales() ? i >> 1 : i;
     uint mask = half_scales() ? 0xffffu << (uint(i & 1u) * 16u) : 0xffffffffu;
     x <<= half_scales() ? uint(i & 1u) * 16u : 0u;
-#ifdef BY_ADDRESS
-    Words to = Words(scale_at(k, word));
-    if (mask == 0xffffffffu) {
-        to.at[0] = x;
-    } else {
-        atomicAnd(to.at[0], ~mask);
-        atomicOr(to.at[0], x);
-    }
-#else
     if (mask == 0xffffffffu) {
         if (k)
             k_scales[word] = x;
@@ -195,7 +134,6 @@ void put_scale(bool k, AT i, uint x)
         atomicAnd(v_scales[word], ~mask);
         atomicOr(v_scales[word], x);
     }
-#endif
 }
 #endif
 
@@ -232,11 +170,7 @@ uint find_seq(uint token)
 
 AT base_at(uint word)
 {
-#ifdef BY_ADDRESS
-    return packUint2x32(uvec2(STEP(word), STEP(word + 1)));
-#else
     return STEP(word);
-#endif
 }
 
 /* Table entries are clamped to the table and page ids to the pool, whatever a table says. */
@@ -256,11 +190,9 @@ new_unit find_unit(bool k, uint token, uint head)
                 head * head_stride;
     unit.to = AT(head) * (k ? HEADER(k_head_stride) : HEADER(v_head_stride));
     unit.scale = AT(head) * (k ? HEADER(k_scale_head_stride) : HEADER(v_scale_head_stride));
-#ifndef BY_ADDRESS
     unit.from += k ? push.q_base : push.out_base;
     unit.to += k ? push.k_base : push.v_base;
     unit.scale += k ? push.k_scale_lo : push.v_scale_lo;
-#endif
     if ((FEATURES & RAPT_FEAT_PAGED) != 0) {
         uint entry = min(key >> HEADER(page_shift), max(STEP(seq + SEQ_N_PAGES), 1u) - 1u);
         uint page = STEP(HEADER(pages_word) + STEP(seq + SEQ_PAGE_FIRST) + entry);
@@ -271,12 +203,7 @@ new_unit find_unit(bool k, uint token, uint head)
             unit.here = page >> shift == push.rapt_append_piece;
             page &= (1u << shift) - 1u;
         }
-#ifdef BY_ADDRESS
-        unit.to += page * packUint2x32(k ? uvec2(HEADER(k_page_stride_lo), HEADER(k_page_stride_hi))
-                                         : uvec2(HEADER(v_page_stride_lo), HEADER(v_page_stride_hi)));
-#else
         unit.to += page * (k ? HEADER(k_page_stride_lo) : HEADER(v_page_stride_lo));
-#endif
         key &= HEADER(page_mask);
     } else {
         unit.to += base_at(seq + (k ? SEQ_K_BASE : SEQ_V_BASE));

@@ -260,8 +260,6 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
     if (strncmp(row->path, "lp", 2) == 0 && strcmp(row->path, "lps") != 0 && caps->driver_major &&
         caps->driver_major < 24)
         return "compiles for minutes on Mesa before 24, where _lps rows are used instead";
-    if (strcmp(row->op, "append") == 0 && strcmp(row->path, "lpb") == 0 && caps->driver_major >= 26)
-        return "Mesa from 26 on computes it wrongly; the _pt rows are used there";
     if (strcmp(row->path, "lps") == 0 && strcmp(row->op, "decode") == 0 && caps->driver_major >= 24)
         return "compiles long on Mesa 24 and later, where _lpb and _lp rows are used";
     return NULL;
