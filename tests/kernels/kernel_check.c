@@ -262,6 +262,14 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
         return "compiles for minutes on Mesa before 24, where _lps rows are used instead";
     if (strcmp(row->path, "lps") == 0 && strcmp(row->op, "decode") == 0 && caps->driver_major >= 24)
         return "compiles long on Mesa 24 and later, where _lpb and _lp rows are used";
+    const rapt_plan_params usual = {
+        .struct_size = sizeof usual, .n_q_heads = 1, .n_kv_heads = 1, .head_dim = 64};
+    rapt_plan_info plan = {.struct_size = sizeof plan};
+    char why[256];
+    if (strcmp(row->op, "rotate_q") == 0 &&
+        rapt_plan_explain(caps, &usual, why, sizeof why, &plan) == RAPT_OK &&
+        strcmp(plan.path, "cpu") != 0)
+        return "plans on this device take kernels that rotate by themselves";
     return NULL;
 }
 
