@@ -31,8 +31,6 @@ rapt_status rapt_append_create(rapt_device *device, const rapt_plan_params *para
     rapt_status status = rapt_select_append(&device->caps, params, force, choice);
     if (status != RAPT_OK)
         return status;
-    uint32_t bindings = rapt_kernel_bindings(choice->kernel);
-    out_append->by_address = !(bindings & 1u << RAPT_BIND_STEP);
     status = rapt_pipeline_create(device, choice, rapt_kernel_name(choice->kernel),
                                   &out_append->pipeline);
     struct rapt_pipeline *pipelines[1] = {&out_append->pipeline};
@@ -120,7 +118,7 @@ static rapt_status check_part(const rapt_plan *plan, const struct part *part)
                          "%s.size is %llu: its last word is written, so it must be %llu", part->name,
                          (unsigned long long)part->buffer->size,
                          (unsigned long long)(part->n_bytes + 4 - part->n_bytes % 4));
-    if (!plan->append.by_address && part->n_bytes / part->unit > UINT32_MAX)
+    if (part->n_bytes / part->unit > UINT32_MAX)
         return rapt_fail(RAPT_ERROR_SHAPE, "%s reaches to element %llu: this plan's kernels index "
                                            "2^32",
                          part->name, (unsigned long long)(part->n_bytes / part->unit));
@@ -180,31 +178,6 @@ static void fill_bindings(const rapt_plan *plan, const struct part *parts, uint3
     push->v_scale_lo = bases[5];
 }
 
-static void fill_addresses(const rapt_plan *plan, const struct part *list, uint32_t slot,
-                           struct rapt_push *push)
-{
-    rapt_buffer tables = plan->memory.tables;
-    tables.offset += slot * plan->places.slot_bytes;
-    const struct {
-        const rapt_buffer *buffer;
-        RAPT_U *lo, *hi;
-    } parts[] = {
-        {&tables, &push->step_lo, &push->step_hi},
-        {list[0].buffer, &push->q_lo, &push->q_hi},
-        {list[1].buffer, &push->out_lo, &push->out_hi},
-        {list[2].buffer, &push->k_lo, &push->k_hi},
-        {list[3].buffer, &push->v_lo, &push->v_hi},
-        {list[4].buffer, &push->k_scale_lo, &push->k_scale_hi},
-        {list[5].buffer, &push->v_scale_lo, &push->v_scale_hi},
-        {list[6].buffer, &push->rapt_append_rope_lo, &push->rapt_append_rope_hi},
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        uint64_t address = rapt_plan_address(plan->device, parts[i].buffer);
-        *parts[i].lo = (uint32_t)address;
-        *parts[i].hi = (uint32_t)(address >> 32);
-    }
-}
-
 static void fill_strides(const rapt_plan_params *p, struct rapt_push *push)
 {
     push->rapt_append_k_token_stride = (uint32_t)p->k_new.token_stride;
@@ -225,18 +198,6 @@ static uint64_t n_groups(const rapt_plan *plan, uint32_t total_q)
     return (units + choice->rows - 1) / choice->rows;
 }
 
-static void barrier(const rapt_plan *plan, VkCommandBuffer commands)
-{
-    VkMemoryBarrier memory = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-    };
-    plan->device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0,
-                                          NULL, 0, NULL);
-}
-
 /* One piece's dispatch, ready. */
 struct piece {
     struct part parts[N_PARTS];
@@ -255,10 +216,7 @@ static rapt_status make_piece(const rapt_plan *plan, const rapt_append_params *a
         if (status != RAPT_OK)
             return status;
     }
-    if (append->by_address)
-        fill_addresses(plan, piece->parts, a->step->slot, &piece->push);
-    else
-        fill_bindings(plan, piece->parts, a->step->slot, &piece->bindings, &piece->push);
+    fill_bindings(plan, piece->parts, a->step->slot, &piece->bindings, &piece->push);
     fill_strides(&plan->params, &piece->push);
     piece->push.rapt_append_piece = n_piece;
     piece->push.rapt_append_k_groups = groups;
@@ -300,7 +258,7 @@ rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *p
         status = rapt_pipeline_dispatch(plan->device, &append->pipeline, &append->sets, a.step->slot,
                                         0, a.command_buffer, &pieces[i].bindings, &pieces[i].push,
                                         pieces[i].push.count);
-    barrier(plan, a.command_buffer);
+    rapt_device_barrier(plan->device, a.command_buffer);
     rapt_device_end_label(plan->device, a.command_buffer);
     return status;
 }

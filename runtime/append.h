@@ -11,7 +11,7 @@ struct rapt_append {
     struct rapt_kernel_choice choice;
     struct rapt_pipeline pipeline;
     struct rapt_sets sets;
-    int by_address;
+    int by_address; /* rotate_q: append rows go by descriptor */
 };
 
 /* Checks and completes what a plan's parameters say of rotation and new rows: pure. */

@@ -263,18 +263,6 @@ static void fill_push(const rapt_copy_tensor *t, uint32_t n_chains, struct rapt_
     push->count = n_chains * t->n_layers;
 }
 
-static void barrier(const rapt_copier *copier, VkCommandBuffer commands)
-{
-    VkMemoryBarrier memory = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-    };
-    copier->device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0,
-                                            NULL, 0, NULL);
-}
-
 static rapt_status dispatch(rapt_copier *copier, VkCommandBuffer commands, uint32_t slot,
                             const rapt_copy_tensor *t, uint32_t n_chains)
 {
@@ -327,10 +315,10 @@ rapt_status rapt_copier_record(rapt_copier *copier, VkCommandBuffer command_buff
                n_copies, copies);
     rapt_sets_reset(&copier->sets, slot);
     rapt_device_begin_label(copier->device, command_buffer, "rapt page copies");
-    barrier(copier, command_buffer);
+    rapt_device_barrier(copier->device, command_buffer);
     for (uint32_t t = 0; status == RAPT_OK && t < n_tensors; t++)
         status = dispatch(copier, command_buffer, slot, &tensors[t], n_chains);
-    barrier(copier, command_buffer);
+    rapt_device_barrier(copier->device, command_buffer);
     rapt_device_end_label(copier->device, command_buffer);
     return status;
 }

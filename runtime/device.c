@@ -54,6 +54,18 @@ void rapt_device_end_label(rapt_device *device, VkCommandBuffer commands)
         device->cmd_end_label(commands);
 }
 
+void rapt_device_barrier(const rapt_device *device, VkCommandBuffer commands)
+{
+    VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+    };
+    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, NULL, 0,
+                                    NULL);
+}
+
 static const char *result_name(VkResult result)
 {
     switch (result) {

@@ -72,6 +72,8 @@ void rapt_device_name(rapt_device *device, VkObjectType type, uint64_t handle, c
 /* A label around commands, for RenderDoc and validation; no-op without debug_utils. */
 void rapt_device_begin_label(rapt_device *device, VkCommandBuffer commands, const char *name);
 void rapt_device_end_label(rapt_device *device, VkCommandBuffer commands);
+/* What kernels before it wrote is there for kernels after it, and what those read may be overwritten. */
+void rapt_device_barrier(const rapt_device *device, VkCommandBuffer commands);
 /* rapt_status of a VkResult, with the last error set to "what: VK_ERROR_...". */
 rapt_status rapt_device_result(VkResult result, const char *what);
 

@@ -308,18 +308,6 @@ static void fill_addresses(struct recording *rec)
 
 /* ------------------------------------------------------------------------------------- commands */
 
-static void barrier(const struct recording *rec)
-{
-    VkMemoryBarrier memory = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-    };
-    rec->plan->device->vk.vkCmdPipelineBarrier(rec->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory,
-                                               0, NULL, 0, NULL);
-}
-
 static rapt_status dispatch(struct recording *rec, enum plan_pipeline i, uint32_t first,
                             uint32_t count)
 {
@@ -408,10 +396,10 @@ static rapt_status record_rounds(struct recording *rec)
         /* Rounds of prefill share the staged rows and hand running states on; decode items share
          * nothing with what comes before. */
         if (recorded && !round->decode)
-            barrier(rec);
+            rapt_device_barrier(rec->plan->device, rec->commands);
         if (round->n_stages) {
             status = dispatch(rec, PLAN_STAGE, round->stage_first, round->n_stages);
-            barrier(rec);
+            rapt_device_barrier(rec->plan->device, rec->commands);
         }
         if (status == RAPT_OK)
             status = dispatch(rec, round->decode ? PLAN_DECODE : PLAN_PREFILL, first, end - first);
@@ -428,12 +416,12 @@ static rapt_status record_end(struct recording *rec)
     const rapt_step *step = &rec->slot->step;
     rapt_status status = RAPT_OK;
     if (step->n_merges) {
-        barrier(rec);
+        rapt_device_barrier(rec->plan->device, rec->commands);
         status = dispatch(rec, PLAN_MERGE, 0, step->n_merges);
     }
     if (status != RAPT_OK || plan->selection.reduce.kernel < 0)
         return status;
-    barrier(rec);
+    rapt_device_barrier(rec->plan->device, rec->commands);
     return dispatch(rec, PLAN_REDUCE, 0, step->n_seqs);
 }
 
@@ -478,10 +466,11 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
     rapt_device_begin_label(device, rec.commands, "rapt attention");
     plan->slots[rec.params.step->slot].recorded = 1;
     if (rec.slot->step.n_partial_rows || rec.slot->n_stages || rotates)
-        barrier(&rec); /* the workspace may be what an earlier record is still using */
+        /* the workspace may be what an earlier record is still using */
+        rapt_device_barrier(device, rec.commands);
     if (rotates) {
         status = rapt_rotate_q_record(plan, &rec.params, &rec.rotate_q);
-        barrier(&rec);
+        rapt_device_barrier(device, rec.commands);
     }
     if (status == RAPT_OK)
         status = record_rounds(&rec);

@@ -98,8 +98,8 @@ rapt_status rapt_rotate_q_check(rapt_plan *plan, const rapt_record_params *param
         put_address(plan, &tables, &push->step_lo, &push->step_hi);
         put_address(plan, &params->q, &push->q_lo, &push->q_hi);
         put_address(plan, &rotated, &push->out_lo, &push->out_hi);
-        put_address(plan, &params->rope_table, &push->rapt_append_rope_lo,
-                    &push->rapt_append_rope_hi);
+        put_address(plan, &params->rope_table, &push->rapt_rotate_rope_lo,
+                    &push->rapt_rotate_rope_hi);
     } else {
         uint32_t q_bytes = (uint32_t)rapt_type_bytes(p->q_type), rest, work_rest;
         b->fallback = b->buffers[RAPT_BIND_STEP] = tables;

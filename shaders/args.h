@@ -329,8 +329,6 @@ struct rapt_push {
 #define rapt_combine_n_q_heads v_scale_hi
 /* kv_append finds K's new rows as q, V's as out, and nothing of attention's other tensors */
 #define rapt_append_k_groups first /* workgroups that work on K; the rest work on V */
-#define rapt_append_rope_lo work_lo
-#define rapt_append_rope_hi work_hi
 #define rapt_append_k_token_stride lse_lo
 #define rapt_append_k_head_stride lse_hi
 #define rapt_append_k_outer_stride lse_base /* 0: tokens of all sequences are counted through */
@@ -349,6 +347,8 @@ struct rapt_push {
 #define rapt_copy_heads max_logit_base
 #define RAPT_COPY_WORDS 5 /* of a copy: from page, from token, to page, to token, tokens */
 /* rotate_q finds the caller's Q as q, its strides as k_new's, the workspace's part for it as out */
+#define rapt_rotate_rope_lo work_lo
+#define rapt_rotate_rope_hi work_hi
 #define rapt_rotate_bases_word lse_base /* uint[n_seqs][2]: where the sequences begin in Q */
 
 /* A dispatch of n groups becomes a grid of min(n, GRID_X) x ceil(n / GRID_X); the index of a group

@@ -54,7 +54,6 @@ const bool EXACT_DIVIDE = EXACT != 0;
 layout(push_constant) uniform Push { rapt_push push; };
 
 /* ---- memory */
-#define AT uint
 layout(set = 0, binding = RAPT_BIND_STEP, std430) readonly buffer Step { uint step_words[]; };
 layout(set = 0, binding = RAPT_BIND_STEP, std430) readonly buffer Header
 {
@@ -76,7 +75,7 @@ uint new_word(bool k, uint i)
     return v_new[i];
 }
 
-void put_word(bool k, AT word, uint x, uint mask)
+void put_word(bool k, uint word, uint x, uint mask)
 {
     if (WHOLE_WORDS || mask == 0xffffffffu) {
         if (k)
@@ -106,9 +105,9 @@ bool half_scales()
     return KV_TYPE == RAPT_STORE_INT4 || (HEADER(scale_kind) & 0xffu) == RAPT_STORE_F16;
 }
 
-uint get_scale(bool k, AT i)
+uint get_scale(bool k, uint i)
 {
-    AT word = half_scales() ? i >> 1 : i;
+    uint word = half_scales() ? i >> 1 : i;
     uint x;
     if (k)
         x = k_scales[word];
@@ -117,9 +116,9 @@ uint get_scale(bool k, AT i)
     return half_scales() ? float_from_half((x >> (uint(i & 1u) * 16u)) & 0xffffu) : x;
 }
 
-void put_scale(bool k, AT i, uint x)
+void put_scale(bool k, uint i, uint x)
 {
-    AT word = half_scales() ? i >> 1 : i;
+    uint word = half_scales() ? i >> 1 : i;
     uint mask = half_scales() ? 0xffffu << (uint(i & 1u) * 16u) : 0xffffffffu;
     x <<= half_scales() ? uint(i & 1u) * 16u : 0u;
     if (mask == 0xffffffffu) {
@@ -147,8 +146,8 @@ const uint SEQ_Q_ROW = 0, SEQ_Q_LEN = 1, SEQ_KV_LEN = 2, SEQ_Q_POS0 = 4, SEQ_PAG
 struct new_unit {
     bool k;        /* or V */
     uint from;     /* element of its head in the new rows */
-    AT to;         /* of its head in the cache: element, byte of quantized kinds */
-    AT scale;      /* element of its head's scale */
+    uint to;       /* of its head in the cache: element, byte of quantized kinds */
+    uint scale;    /* element of its head's scale */
     int position;  /* K is rotated at */
     bool here;     /* its page lies in this dispatch's piece of the pool */
 };
@@ -168,10 +167,6 @@ uint find_seq(uint token)
     return low;
 }
 
-AT base_at(uint word)
-{
-    return STEP(word);
-}
 
 /* Table entries are clamped to the table and page ids to the pool, whatever a table says. */
 new_unit find_unit(bool k, uint token, uint head)
@@ -188,8 +183,8 @@ new_unit find_unit(bool k, uint token, uint head)
     uint head_stride = k ? push.rapt_append_k_head_stride : push.rapt_append_v_head_stride;
     unit.from = (outer != 0 ? b * outer + i * token_stride : token * token_stride) +
                 head * head_stride;
-    unit.to = AT(head) * (k ? HEADER(k_head_stride) : HEADER(v_head_stride));
-    unit.scale = AT(head) * (k ? HEADER(k_scale_head_stride) : HEADER(v_scale_head_stride));
+    unit.to = head * (k ? HEADER(k_head_stride) : HEADER(v_head_stride));
+    unit.scale = head * (k ? HEADER(k_scale_head_stride) : HEADER(v_scale_head_stride));
     unit.from += k ? push.q_base : push.out_base;
     unit.to += k ? push.k_base : push.v_base;
     unit.scale += k ? push.k_scale_lo : push.v_scale_lo;
@@ -197,7 +192,7 @@ new_unit find_unit(bool k, uint token, uint head)
         uint entry = min(key >> HEADER(page_shift), max(STEP(seq + SEQ_N_PAGES), 1u) - 1u);
         uint page = STEP(HEADER(pages_word) + STEP(seq + SEQ_PAGE_FIRST) + entry);
         page = min(page, max(HEADER(n_pages), 1u) - 1u);
-        unit.scale += AT(page) * (k ? HEADER(k_scale_page_stride) : HEADER(v_scale_page_stride));
+        unit.scale += page * (k ? HEADER(k_scale_page_stride) : HEADER(v_scale_page_stride));
         if (HEADER(n_segments) > 1) {
             uint shift = HEADER(seg_pages_shift);
             unit.here = page >> shift == push.rapt_append_piece;
@@ -206,11 +201,11 @@ new_unit find_unit(bool k, uint token, uint head)
         unit.to += page * (k ? HEADER(k_page_stride_lo) : HEADER(v_page_stride_lo));
         key &= HEADER(page_mask);
     } else {
-        unit.to += base_at(seq + (k ? SEQ_K_BASE : SEQ_V_BASE));
-        unit.scale += base_at(seq + (k ? SEQ_K_SCALE_BASE : SEQ_V_SCALE_BASE));
+        unit.to += STEP(seq + (k ? SEQ_K_BASE : SEQ_V_BASE));
+        unit.scale += STEP(seq + (k ? SEQ_K_SCALE_BASE : SEQ_V_SCALE_BASE));
     }
-    unit.to += AT(key) * (k ? HEADER(k_token_stride) : HEADER(v_token_stride));
-    unit.scale += AT(key) * (k ? HEADER(k_scale_token_stride) : HEADER(v_scale_token_stride));
+    unit.to += key * (k ? HEADER(k_token_stride) : HEADER(v_token_stride));
+    unit.scale += key * (k ? HEADER(k_scale_token_stride) : HEADER(v_scale_token_stride));
     unit.position = 0;
     if ((FEATURES & RAPT_FEAT_ROPE_Q) != 0) {
         if (HEADER(rope_pos_word) != 0)
@@ -272,7 +267,7 @@ uint most_of(uvec4 x)
 
 struct new_chunk {
     uint from, d; /* its head, its first dim there */
-    AT to, scale; /* its head in the cache */
+    uint to, scale; /* its head in the cache */
 };
 
 struct coding {
@@ -382,16 +377,16 @@ uint chunk_word(new_unit unit, new_chunk chunk, uint i, inout coding code)
 }
 
 /* Byte of the cache a chunk begins at. */
-AT chunk_byte(new_chunk chunk)
+uint chunk_byte(new_chunk chunk)
 {
-    AT unit_bytes = KV_TYPE == RAPT_STORE_F32 ? 4 : KV_TYPE <= RAPT_STORE_BF16 ? 2 : 1;
+    uint unit_bytes = KV_TYPE == RAPT_STORE_F32 ? 4 : KV_TYPE <= RAPT_STORE_BF16 ? 2 : 1;
     return chunk.to * unit_bytes + chunk.d / CHUNK * CHUNK_BYTES;
 }
 
 void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
 {
     coding code = start_chunk(unit, chunk, row_scale);
-    AT byte = chunk_byte(chunk);
+    uint byte = chunk_byte(chunk);
     uint shift = WHOLE_WORDS ? 0u : uint(byte & 3u) * 8u, end = shift + CHUNK_BYTES * 8u;
     uint held = 0, i = 0, mask = 0xffffffffu << shift;
     do {
@@ -439,7 +434,7 @@ new_chunk find_chunk(new_unit unit, uint c)
     chunk.d = (c - head * per_head) * CHUNK;
     chunk.from = unit.from + head * (unit.k ? push.rapt_append_k_head_stride
                                             : push.rapt_append_v_head_stride);
-    chunk.to = unit.to + AT(head) * (unit.k ? HEADER(k_head_stride) : HEADER(v_head_stride));
+    chunk.to = unit.to + head * (unit.k ? HEADER(k_head_stride) : HEADER(v_head_stride));
     chunk.scale = unit.scale;
     return chunk;
 }

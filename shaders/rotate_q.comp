@@ -28,7 +28,7 @@ layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Hea
 };
 #define STEP(word) Words(uvec2(push.step_lo, push.step_hi)).at[word]
 #define HEADER(member) Header(uvec2(push.step_lo, push.step_hi)).header.member
-#define ROPE_TABLE(i) Floats(uvec2(push.rapt_append_rope_lo, push.rapt_append_rope_hi)).at[i]
+#define ROPE_TABLE(i) Floats(uvec2(push.rapt_rotate_rope_lo, push.rapt_rotate_rope_hi)).at[i]
 #define Q_WORD(i) Words(packUint2x32(uvec2(push.q_lo, push.q_hi)) + (i) * 4).at[0]
 #define ROTATED(i) Floats(packUint2x32(uvec2(push.out_lo, push.out_hi)) + AT(i) * 4).at[0]
 #else
