@@ -116,8 +116,8 @@
 #define RAPT_FEAT_CONST_MAX 0x100u /* fixed m from the header */
 #define RAPT_FEAT_Q_POS 0x200u     /* explicit position per query row */
 #define RAPT_FEAT_PAGED 0x400u
-#define RAPT_FEAT_BLOCKS 0x1000u       /* reserved from here on */
-#define RAPT_FEAT_BITS 0x2000u
+#define RAPT_FEAT_BLOCKS 0x1000u /* items have lists of spans of keys */
+#define RAPT_FEAT_BITS 0x2000u   /* reserved */
 #define RAPT_FEAT_HEAD_TABLE 0x4000u
 #define RAPT_FEAT_DEVICE_COUNTS 0x8000u
 #define RAPT_FEAT_GATHER_ROWS 0x10000u
@@ -132,7 +132,7 @@ struct rapt_step_header {
     RAPT_U features; /* RAPT_FEAT_* */
     RAPT_U n_q_heads;
     RAPT_U n_kv_heads;
-    RAPT_U group; /* query heads packed into the rows of one item */
+    RAPT_U group; /* query heads packed into the rows of one item, a divisor of those of a KV head */
     RAPT_U n_seqs;
     RAPT_U total_q;
     RAPT_U page_shift; /* log2(page_size) */
@@ -184,9 +184,11 @@ struct rapt_step_header {
     RAPT_U bias_head_stride; /* elements; 0 = shared by the heads */
     RAPT_U bias_row_stride;  /* elements between rows p; 0 = the sequence's kv_len */
 
-    /* reserved: zero in this version */
-    RAPT_U blocks_word, bits_word, heads_word, rows_word, tree_word;
-    RAPT_U block_q_shift, block_kv_shift;
+    /* lists of keys, RAPT_FEAT_BLOCKS. Those made on the device: list i has its length in word
+     * blocks_word + i * counts_word and its spans behind that; bit tiles lie from bits_word on. */
+    RAPT_U blocks_word, bits_word;
+    RAPT_U heads_word, rows_word, tree_word; /* reserved: zero in this version */
+    RAPT_U block_q_shift, block_kv_shift; /* log2 of query tokens, keys of a block */
     RAPT_U counts_word;
 
     /* pools in pieces: page p is page p & ((1 << shift) - 1) of piece p >> shift */
@@ -240,7 +242,7 @@ struct rapt_step_seq {
 
 /* One work item: up to BLOCK_Q packed rows of one sequence and KV head against a range of keys.
  * Packed row r of the item is row R = row_first + r of the sequence: token R / group, query head
- * kv_head * group + R % group. */
+ * head_first + R % group. */
 struct rapt_step_item {
     RAPT_U seq;
     RAPT_U kv_head;
@@ -251,11 +253,12 @@ struct rapt_step_item {
     RAPT_U partial;  /* first partial row, or RAPT_DIRECT: write the final result */
     RAPT_U stage_row; /* CPU rows: staged row of key kv_begin */
     RAPT_U flags;     /* RAPT_ITEM_* */
-    RAPT_U block_first; /* reserved: its list in blocks */
-    RAPT_U n_blocks;    /* reserved */
-    RAPT_U head_first;  /* reserved: first query head within the group when masks differ */
+    RAPT_U block_first; /* RAPT_FEAT_BLOCKS: word of its first span */
+    RAPT_U n_blocks;    /* its spans, or RAPT_LIST_ON_DEVICE: word block_first - 1 tells */
+    RAPT_U head_first;  /* query head of its rows R % group == 0 */
 };
 #define RAPT_STEP_ITEM_WORDS 12
+#define RAPT_LIST_ON_DEVICE 0xffffffffu
 #define RAPT_DIRECT 0xffffffffu
 /* The item takes up the running state (o, m, l) its partial rows hold, instead of starting empty.
  * Long key ranges on the CPU driver are worked off in rounds of staged keys this way. */
@@ -264,11 +267,29 @@ struct rapt_step_item {
  * (normalised, sink added) to the output, reading the earlier state from its partial rows. */
 #define RAPT_ITEM_FINISH 0x2u
 
+/* With RAPT_FEAT_BLOCKS an item works off the part of its spans that lies in [kv_begin, kv_end): keys of
+ * the sequence, ascending, disjoint, kv_begin a multiple of 16. A list may be empty, and its spans may lie
+ * outside the item; the item writes its rows all the same. */
+struct rapt_step_span {
+    RAPT_U kv_begin;
+    RAPT_U kv_end;
+    RAPT_U test; /* 4 * word + RAPT_SPAN_*: how a row finds out which of the keys it sees */
+};
+#define RAPT_STEP_SPAN_WORDS 3
+#define RAPT_SPAN_FULL 0u   /* all of them */
+#define RAPT_SPAN_CLOSED 1u /* those in its interval, by the closed form above */
+/* Within one key block. Row of token t and key j: bit j & 31 of step word
+ *   word + (t & (block_q - 1)) * max(1, block_kv / 32) + ((j & (block_kv - 1)) >> 5) */
+#define RAPT_SPAN_BITS 2u
+/* Rows of token t whose bit t & 31 of step word word + ((t & (block_q - 1)) >> 5) is set see the keys in
+ * their interval, the others none. */
+#define RAPT_SPAN_ROWS 3u
+
 /* One merge: n_rows packed rows whose result lies in n_parts partial slots, part p of row r at
  * partial row first_partial + p * part_stride + r. Adds the sink, writes the output. */
 struct rapt_step_merge {
     RAPT_U seq;
-    RAPT_U kv_head;
+    RAPT_U kv_head; /* counts groups of packed heads: the first query head is kv_head * group */
     RAPT_U row_first;
     RAPT_U n_rows;
     RAPT_U first_partial;
