@@ -484,21 +484,8 @@ static int make_plan(struct append_run *run)
     if (rapt_append_create(device, &run->plan->params, run->target->force_prefill,
                            &run->plan->append) != RAPT_OK)
         return fail_call(run, "rapt_append_create");
-    rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
-    rapt_plan_sizes(run->plan, &sizes);
-    uint64_t t = sizes.table_alignment, w = sizes.workspace_alignment;
-    if (check_buffer_create(run->target->easy, "tables", sizes.table_bytes,
-                            (t - CHECK_GUARD % t) % t, &run->tables) != RAPT_OK ||
-        check_buffer_create(run->target->easy, "workspace", sizes.workspace_bytes,
-                            (w - CHECK_GUARD % w) % w, &run->workspace) != RAPT_OK)
-        return fail_call(run, "buffers of the plan");
-    rapt_plan_memory memory = {
-        .struct_size = sizeof memory,
-        .tables = check_buffer_range(&run->tables),
-        .tables_mapped = run->tables.map + run->tables.first,
-        .workspace = check_buffer_range(&run->workspace),
-    };
-    return rapt_plan_bind(run->plan, &memory) == RAPT_OK || fail_call(run, "rapt_plan_bind");
+    return check_plan_bind(run->target->easy, run->plan, &run->tables, &run->workspace) == RAPT_OK ||
+           fail_call(run, "check_plan_bind");
 }
 
 static int execute(struct append_run *run)

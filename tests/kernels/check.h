@@ -169,6 +169,9 @@ rapt_buffer check_buffer_range(const struct check_buffer *buffer);
 /* 1 if both guards are as they were made. */
 int check_buffer_guarded(const struct check_buffer *buffer);
 uint64_t check_buffer_hash(const struct check_buffer *buffer);
+/* Makes a plan's tables and workspace, guarded and aligned no more than asked for, and binds them. */
+rapt_status check_plan_bind(rapt_easy *easy, rapt_plan *plan, struct check_buffer *out_tables,
+                            struct check_buffer *out_workspace);
 
 /* Runs one case; prints why it fails. */
 int check_run_case(const struct check_target *target, const struct check_case *c);

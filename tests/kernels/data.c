@@ -67,6 +67,28 @@ uint64_t check_buffer_hash(const struct check_buffer *buffer)
     return buffer->buffer ? XXH3_64bits(buffer->map + buffer->first, buffer->bytes) : 0;
 }
 
+rapt_status check_plan_bind(rapt_easy *easy, rapt_plan *plan, struct check_buffer *out_tables,
+                            struct check_buffer *out_workspace)
+{
+    rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
+    rapt_plan_sizes(plan, &sizes);
+    uint64_t t = sizes.table_alignment, w = sizes.workspace_alignment;
+    rapt_status status = check_buffer_create(easy, "tables", sizes.table_bytes,
+                                             (t - CHECK_GUARD % t) % t, out_tables);
+    if (status == RAPT_OK)
+        status = check_buffer_create(easy, "workspace", sizes.workspace_bytes,
+                                     (w - CHECK_GUARD % w) % w, out_workspace);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan_memory memory = {
+        .struct_size = sizeof memory,
+        .tables = check_buffer_range(out_tables),
+        .tables_mapped = out_tables->map + out_tables->first,
+        .workspace = check_buffer_range(out_workspace),
+    };
+    return rapt_plan_bind(plan, &memory);
+}
+
 /* -------------------------------------------------------------------------------------- lengths */
 
 static void fill_lengths(struct check_problem *p)

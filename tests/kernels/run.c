@@ -83,23 +83,8 @@ static int make_plan(struct run *run, const struct check_target *target)
     if (rapt_plan_create_forced(rapt_easy_device(run->easy), &params, target->force_prefill,
                                 target->force_decode, &run->plan) != RAPT_OK)
         return fail_call(run, "rapt_plan_create_forced");
-    rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
-    rapt_plan_sizes(run->plan, &sizes);
-    uint64_t t = sizes.table_alignment, w = sizes.workspace_alignment;
-    if (check_buffer_create(run->easy, "tables", sizes.table_bytes, (t - CHECK_GUARD % t) % t,
-                            &run->tables) != RAPT_OK ||
-        check_buffer_create(run->easy, "workspace", sizes.workspace_bytes,
-                            (w - CHECK_GUARD % w) % w, &run->workspace) != RAPT_OK)
-        return fail_call(run, "buffers of the plan");
-    rapt_plan_memory memory = {
-        .struct_size = sizeof memory,
-        .tables = check_buffer_range(&run->tables),
-        .tables_mapped = run->tables.map + run->tables.first,
-        .workspace = check_buffer_range(&run->workspace),
-    };
-    if (rapt_plan_bind(run->plan, &memory) != RAPT_OK)
-        return fail_call(run, "rapt_plan_bind");
-    return 1;
+    return check_plan_bind(run->easy, run->plan, &run->tables, &run->workspace) == RAPT_OK ||
+           fail_call(run, "check_plan_bind");
 }
 
 /* -------------------------------------------------------------------------------------- execute */
