@@ -6,6 +6,7 @@
 #include <rapt/easy.h>
 
 #include "golden.h"
+#include "open_easy.h"
 #include "skip.h"
 
 #include <math.h>
@@ -170,11 +171,9 @@ int main(int argc, char **argv)
     if (argc < 3)
         return fprintf(stderr, "usage: test_golden reference|device FILE...\n"), EXIT_FAILURE;
     if (device) {
-        rapt_status status = rapt_easy_create(NULL, &easy);
-        if (status == RAPT_ERROR_NO_DEVICE)
-            return skip_no_device(rapt_last_error());
-        if (status != RAPT_OK)
-            return fprintf(stderr, "%s\n", rapt_last_error()), EXIT_FAILURE;
+        int unopened = open_easy(NULL, &easy);
+        if (unopened)
+            return unopened;
     }
     for (int i = 2; i < argc; i++) {
         struct golden golden;

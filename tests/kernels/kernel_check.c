@@ -7,6 +7,7 @@
 #include "check.h"
 
 #include "kernel_table.h"
+#include "open_easy.h"
 #include "skip.h"
 
 #include <stdio.h>
@@ -300,14 +301,9 @@ int main(int argc, char **argv)
         target.row && (strcmp(target.row, "three_pass") == 0 || strcmp(target.row, "ceiling") == 0);
     if (!is_family && (kernel < 0 || !split_name(target.row, &row)))
         return usage();
-    rapt_easy_params params = {.struct_size = sizeof params};
-    rapt_status status = rapt_easy_create(&params, &target.easy);
-    if (status == RAPT_ERROR_NO_DEVICE)
-        return skip_no_device(rapt_last_error());
-    if (status != RAPT_OK) {
-        fprintf(stderr, "rapt_easy_create: %s\n", rapt_last_error());
-        return 1;
-    }
+    int unopened = open_easy(NULL, &target.easy);
+    if (unopened)
+        return unopened;
     const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target.easy));
     const char *reason = is_family ? NULL : reason_to_skip(caps, kernel, &row);
     int result = 0;

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "easy_case.h"
-#include "skip.h"
+#include "open_easy.h"
 
 static rapt_easy *easy;
 
@@ -233,14 +233,9 @@ static void bad_problems(void **state)
 
 int main(void)
 {
-    rapt_easy_params params = {.struct_size = sizeof params};
-    rapt_status status = rapt_easy_create(&params, &easy);
-    if (status == RAPT_ERROR_NO_DEVICE)
-        return skip_no_device(rapt_last_error());
-    if (status != RAPT_OK) {
-        fprintf(stderr, "%s\n", rapt_last_error());
-        return EXIT_FAILURE;
-    }
+    int unopened = open_easy(NULL, &easy);
+    if (unopened)
+        return unopened;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed),     cmocka_unit_test(statistics), cmocka_unit_test(pools),
         cmocka_unit_test(same_bits),  cmocka_unit_test(three_pass), cmocka_unit_test(jobs),

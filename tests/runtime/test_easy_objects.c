@@ -17,7 +17,7 @@
 
 #include "easy_case.h"
 #include "fail_alloc.h"
-#include "skip.h"
+#include "open_easy.h"
 #include "tier.h"
 
 static char folder[64]; /* a cache folder of our own */
@@ -311,13 +311,9 @@ int main(void)
      * each time, and leak checkers can then no longer tell whose it was. */
     static rapt_easy *first;
     rapt_easy_params params = quiet();
-    rapt_status status = rapt_easy_create(&params, &first);
-    if (status == RAPT_ERROR_NO_DEVICE)
-        return skip_no_device(rapt_last_error());
-    if (status != RAPT_OK) {
-        fprintf(stderr, "%s\n", rapt_last_error());
-        return EXIT_FAILURE;
-    }
+    int unopened = open_easy(&params, &first);
+    if (unopened)
+        return unopened;
     strcpy(folder, "easy-cache-XXXXXX"); /* where the test runs */
     if (!mkdtemp(folder)) {
         perror(folder);

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "kv_shadow.h"
-#include "skip.h"
+#include "open_easy.h"
 
 static rapt_easy *easy;
 
@@ -426,14 +426,9 @@ static void bad_params(void **state)
 
 int main(void)
 {
-    rapt_easy_params params = {.struct_size = sizeof params};
-    rapt_status status = rapt_easy_create(&params, &easy);
-    if (status == RAPT_ERROR_NO_DEVICE)
-        return skip_no_device(rapt_last_error());
-    if (status != RAPT_OK) {
-        fprintf(stderr, "%s\n", rapt_last_error());
-        return EXIT_FAILURE;
-    }
+    int unopened = open_easy(NULL, &easy);
+    if (unopened)
+        return unopened;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps),    cmocka_unit_test(forks),     cmocka_unit_test(prefixes),
         cmocka_unit_test(windows),  cmocka_unit_test(types),     cmocka_unit_test(segments),

@@ -10,7 +10,7 @@
 
 #include "fail_alloc.h"
 #include "kv_shadow.h"
-#include "skip.h"
+#include "open_easy.h"
 
 static rapt_easy *easy;
 static const char *program, *file = "kv_swap_test.snapshot";
@@ -401,15 +401,10 @@ static void failures(void **state)
 
 int main(int argc, char **argv)
 {
-    rapt_easy_params params = {.struct_size = sizeof params};
+    int unopened = open_easy(NULL, &easy);
+    if (unopened)
+        return unopened;
     program = argv[0];
-    rapt_status status = rapt_easy_create(&params, &easy);
-    if (status == RAPT_ERROR_NO_DEVICE)
-        return skip_no_device(rapt_last_error());
-    if (status != RAPT_OK) {
-        fprintf(stderr, "%s\n", rapt_last_error());
-        return EXIT_FAILURE;
-    }
     if (argc == 4) {
         int failed = restore(atoi(argv[1]), argv[2], argv[3]);
         rapt_easy_destroy(&easy);
