@@ -80,16 +80,8 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
 
 static rapt_status check(const struct case_data *data, struct bench_row *row)
 {
-    rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 4};
-    rapt_bound_kind bound = row->integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE;
-    uint64_t n_rows = row->tokens * data->problem.n_q_heads;
-    if (n_rows > data->spec->check_rows) {
-        params.row_step = (n_rows / data->spec->check_rows) | 1;
-        params.row_first = params.row_step / 2;
-    }
-    rapt_error error = {.struct_size = sizeof error};
-    rapt_status status =
-        rapt_reference_check(&data->problem, &params, &data->result, bound, &error);
+    rapt_error error;
+    rapt_status status = case_check(data, row->integer_dot, &error);
     row->e = error.e;
     row->bound_e = error.bound_e;
     row->ok = status == RAPT_OK && error.ok;

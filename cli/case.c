@@ -220,7 +220,7 @@ static int reduction_agrees(const struct case_data *data)
     return 1;
 }
 
-static rapt_status compare(struct case_data *data, struct case_report *report)
+rapt_status case_check(const struct case_data *data, int integer_dot, rapt_error *out_error)
 {
     rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 4};
     uint64_t n_rows = (uint64_t)data->cu_q[data->spec->n_seqs] * data->spec->n_q_heads;
@@ -229,11 +229,10 @@ static rapt_status compare(struct case_data *data, struct case_report *report)
         params.row_step = (n_rows / data->spec->check_rows) | 1;
         params.row_first = params.row_step / 2;
     }
-    report->error.struct_size = sizeof report->error;
-    report->reduction_ok = reduction_agrees(data);
-    rapt_bound_kind kind =
-        report->info.plan.integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE;
-    return rapt_reference_check(&data->problem, &params, &data->result, kind, &report->error);
+    *out_error = (rapt_error){.struct_size = sizeof *out_error};
+    return rapt_reference_check(&data->problem, &params, &data->result,
+                                integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE,
+                                out_error);
 }
 
 void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,
@@ -258,8 +257,10 @@ void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,
         report->info.plan.why = NULL;
     }
     rapt_easy_job_destroy(&job);
+    report->error.struct_size = sizeof report->error;
+    report->reduction_ok = !report->status && reduction_agrees(data);
     if (!report->status)
-        report->status = compare(data, report);
+        report->status = case_check(data, report->info.plan.integer_dot, &report->error);
     if (report->status)
         snprintf(report->message, sizeof report->message, "%s", rapt_last_error());
     report->total_seconds = cli_seconds() - start;

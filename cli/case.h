@@ -68,6 +68,9 @@ struct case_report {
 int case_make(const struct case_spec *spec, uint64_t seed, struct case_data *out_data);
 void case_finish(struct case_data *data);
 
+/* The result against the reference, in about spec->check_rows rows. */
+rapt_status case_check(const struct case_data *data, int integer_dot, rapt_error *out_error);
+
 /* Runs it `n_repeats` times and compares. Never prints; look at out_report->status. */
 void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,
               struct case_report *out_report);
