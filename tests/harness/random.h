@@ -7,12 +7,19 @@
 #include <math.h>
 #include <stdint.h>
 
+#define RANDOM_STEP UINT64_C(0x9e3779b97f4a7c15)
+
+/* Every bit of z decides about every bit of the result; one to one. */
+static inline uint64_t random_mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
 static inline uint64_t random_u64(uint64_t *state)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return random_mix(*state += RANDOM_STEP);
 }
 
 /* [0, n), n > 0 */

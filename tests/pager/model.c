@@ -2,6 +2,8 @@
 /* The model's arrays: stamps, references, the simulated device. */
 #include "model.h"
 
+#include "random.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +20,7 @@ void model_fail(const struct model *model, const char *file, int line, const cha
 
 uint64_t model_stamp(uint64_t before, uint64_t word)
 {
-    uint64_t z = (before ^ word * 0x9e3779b97f4a7c15u) + 0x632be59bd9b4e019u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
+    uint64_t z = random_mix((before ^ word * RANDOM_STEP) + 0x632be59bd9b4e019u);
     return z ? z : 1;
 }
 

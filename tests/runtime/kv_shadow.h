@@ -7,6 +7,8 @@
  * else; so the whole history can be made again, and the float64 reference says what every step has
  * to give. Include cmocka's headers before. */
 
+#include "random.h"
+
 #include <rapt/easy.h>
 
 #include <math.h>
@@ -40,10 +42,7 @@ static inline void shadow_ok(rapt_status status)
 /* N(0, 1), nearly: the sum of 4 uniform numbers. */
 static inline float shadow_number(uint64_t key)
 {
-    uint64_t z = key * 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
+    uint64_t z = random_mix(key * RANDOM_STEP);
     int32_t sum = (int32_t)(z & 0xffff) + (int32_t)(z >> 16 & 0xffff) +
                   (int32_t)(z >> 32 & 0xffff) + (int32_t)(z >> 48);
     return (float)(sum - 2 * 0xffff) * (1.7320508f / 0xffff);
