@@ -4,6 +4,7 @@
 
 #include "checked.h"
 #include "convert.h"
+#include "layout.h"
 
 #include <string.h>
 
@@ -18,17 +19,6 @@ void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_ar
     }
     for (uint64_t i = 0; i < n; i++)
         rapt_store(data, type, target + i, rapt_load(array->data, array->type, source + i));
-}
-
-/* Zero strides mean dense; outer_stride stays 0 for packed tensors. */
-static void fill_layout(rapt_layout *layout, uint32_t n_heads, uint32_t dim, uint32_t page_size)
-{
-    if (layout->token_stride == 0)
-        layout->token_stride = (uint64_t)n_heads * dim;
-    if (layout->head_stride == 0)
-        layout->head_stride = dim;
-    if (layout->outer_stride == 0)
-        layout->outer_stride = page_size * layout->token_stride;
 }
 
 static void fill_types(rapt_problem *problem)
@@ -71,7 +61,7 @@ static rapt_layout kv_layout(const rapt_easy_job *job, int v)
     rapt_layout layout = {0};
     if (own)
         layout = v ? job->options.v_pool : job->options.k_pool;
-    fill_layout(&layout, problem->n_kv_heads, (uint32_t)rapt_job_row_units(problem->kv_type, dim),
+    rapt_layout_fill(&layout, problem->n_kv_heads, (uint32_t)rapt_job_row_units(problem->kv_type, dim),
                 problem->page_size);
     return layout;
 }
@@ -99,10 +89,10 @@ static void fill_layouts(rapt_easy_job *job)
     rapt_problem *problem = &job->problem;
     rapt_plan_params *plan = &job->plan_params;
     int ready = problem->page_indptr != NULL;
-    fill_layout(&problem->q.layout, problem->n_q_heads, problem->head_dim, 0);
-    fill_layout(&problem->k.layout, problem->n_kv_heads, problem->head_dim,
+    rapt_layout_fill(&problem->q.layout, problem->n_q_heads, problem->head_dim, 0);
+    rapt_layout_fill(&problem->k.layout, problem->n_kv_heads, problem->head_dim,
                 ready ? problem->page_size : 0);
-    fill_layout(&problem->v.layout, problem->n_kv_heads, problem->head_dim_v,
+    rapt_layout_fill(&problem->v.layout, problem->n_kv_heads, problem->head_dim_v,
                 ready ? problem->page_size : 0);
     plan->q = problem->q.layout;
     plan->k = kv_layout(job, 0);

@@ -5,6 +5,7 @@
 #include "checked.h"
 #include "convert.h"
 #include "error.h"
+#include "layout.h"
 
 #include <math.h>
 #include <string.h>
@@ -139,16 +140,6 @@ static uint64_t extent_of_cu(const rapt_layout *l, const int32_t *cu, uint32_t n
     return most;
 }
 
-static void fill_layout(rapt_layout *l, uint32_t n_heads, uint32_t dim, uint32_t page_size)
-{
-    if (l->token_stride == 0)
-        l->token_stride = (uint64_t)n_heads * dim;
-    if (l->head_stride == 0)
-        l->head_stride = dim;
-    if (l->outer_stride == 0)
-        l->outer_stride = page_size * l->token_stride;
-}
-
 static rapt_status check_tensor(struct view *view, const char *name, rapt_array *array,
                                 rapt_type *stored, uint32_t n_heads, uint32_t dim, int is_kv)
 {
@@ -167,7 +158,7 @@ static rapt_status check_tensor(struct view *view, const char *name, rapt_array 
         return status;
     const rapt_problem *p = &view->problem;
     int pool = is_kv && view->pool;
-    fill_layout(&array->layout, n_heads, dim, pool ? p->page_size : 0);
+    rapt_layout_fill(&array->layout, n_heads, dim, pool ? p->page_size : 0);
     uint64_t needed;
     if (!pool)
         needed = extent_of_cu(&array->layout, is_kv ? p->cu_kv : p->cu_q, p->n_seqs, n_heads, dim);

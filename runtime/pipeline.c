@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "kernel_table.h"
+#include "numbers.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -33,11 +34,6 @@ static uint32_t count_bits(uint32_t bits)
     return n;
 }
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ------------------------------------------------------------------------------------- creation */
 
 static rapt_status check_limits(const rapt_caps *caps, const struct rapt_kernel_choice *choice,
@@ -57,7 +53,8 @@ static rapt_status check_limits(const rapt_caps *caps, const struct rapt_kernel_
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "%s needs %u bytes of shared memory: %s has %u",
                          kernel, (unsigned)choice->shared_bytes, caps->device_name,
                          (unsigned)caps->max_shared_memory);
-    const uint32_t max_size = min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
+    const uint32_t max_size =
+        rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
     if (choice->workgroup_size > max_size)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "%s needs workgroups of %u: %s allows %u", kernel,
                          (unsigned)choice->workgroup_size, caps->device_name, (unsigned)max_size);
@@ -234,7 +231,7 @@ static rapt_status allocate_sets(rapt_device *device, const struct rapt_pipeline
         VkDescriptorSetAllocateInfo info = {
             .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
             .descriptorPool = pool,
-            .descriptorSetCount = min_u32(CHUNK, n_sets - first),
+            .descriptorSetCount = rapt_min_u32(CHUNK, n_sets - first),
             .pSetLayouts = layouts,
         };
         VkResult result = device->vk.vkAllocateDescriptorSets(device->device, &info, sets + first);
@@ -438,21 +435,19 @@ static rapt_status check_grid(const rapt_device *device, uint32_t n_groups)
 {
     if ((n_groups - 1) / RAPT_GRID_X < device->caps.max_workgroup_count[1])
         return RAPT_OK;
-    return rapt_fail(RAPT_ERROR_CAPACITY,
-                     "%u work items are more than a dispatch of %s can hold", (unsigned)n_groups,
-                     device->caps.device_name);
+    return rapt_fail(RAPT_ERROR_CAPACITY, "%u work items are more than a dispatch of %s can hold",
+                     (unsigned)n_groups, device->caps.device_name);
 }
 
 static void dispatch_groups(const rapt_device *device, VkCommandBuffer commands, uint32_t n_groups)
 {
-    const uint32_t x = min_u32(n_groups, RAPT_GRID_X);
+    const uint32_t x = rapt_min_u32(n_groups, RAPT_GRID_X);
     device->vk.vkCmdDispatch(commands, x, (n_groups - 1) / x + 1, 1);
 }
 
 static rapt_status bind_and_dispatch(rapt_device *device, const struct rapt_pipeline *pipeline,
-                                     struct rapt_sets *sets, uint32_t slot,
-                                     uint32_t pipeline_index, VkCommandBuffer commands,
-                                     const struct rapt_bindings *bindings,
+                                     struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index,
+                                     VkCommandBuffer commands, const struct rapt_bindings *bindings,
                                      const struct rapt_push *push, uint32_t n_groups, int again)
 {
     if (n_groups == 0)

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "kernel_table.h"
+#include "numbers.h"
 #include "select_tiles.h"
 
 #include <stdio.h>
@@ -15,16 +16,6 @@
 #define STAGE_BYTES (32u << 20) /* scratch for staged K/V on the CPU driver, all of it */
 #define STAGE_ROWS_MAX 65536u
 #define STAGE_ROWS_MIN 1024u
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint32_t max_u32(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
 
 static uint32_t power_of_two_below(uint32_t x)
 {
@@ -191,7 +182,7 @@ static void choose_cpu_decode(const rapt_caps *caps, const struct rapt_select_re
                               struct rapt_kernel_choice *choice)
 {
     uint32_t group = request->n_q_heads / request->n_kv_heads;
-    uint32_t rows = power_of_two_below(min_u32(group, 4));
+    uint32_t rows = power_of_two_below(rapt_min_u32(group, 4));
     while (rows > 1 && rows * (request->head_dim + request->head_dim_v) > 1024)
         rows /= 2;
     choice->workgroup_size = caps->subgroup_size;
@@ -202,8 +193,8 @@ static void choose_cpu_decode(const rapt_caps *caps, const struct rapt_select_re
     choice->spec[RAPT_SPEC_TILE_B] = rows;
 }
 
-/* The portable row of an operation: its own, or the one that does both where the pool lies in pieces
- * or keys are multiplied in integers. */
+/* The portable row of an operation: its own, or the one that does both where the pool lies in
+ * pieces or keys are multiplied in integers. */
 static int find_portable(const char *op, const struct rapt_select_request *request, int integer_dot)
 {
     if (integer_dot)
@@ -284,7 +275,7 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
     fill_spec(request, stage);
     selection->staged = 1;
     selection->stage_rows =
-        max_u32(STAGE_ROWS_MIN, min_u32(STAGE_ROWS_MAX, STAGE_BYTES / row_bytes)) / 8 * 8;
+        rapt_max_u32(STAGE_ROWS_MIN, rapt_min_u32(STAGE_ROWS_MAX, STAGE_BYTES / row_bytes)) / 8 * 8;
 }
 
 /* -------------------------------------------------------------------------------- portable rows */
@@ -304,8 +295,8 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
 /* Workgroup size of the small kernels: what they like, within the device's limits. */
 static uint32_t small_workgroup(const rapt_caps *caps, uint32_t wanted)
 {
-    uint32_t most = min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
-    return min_u32(wanted, power_of_two_below(max_u32(most, 1)));
+    uint32_t most = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
+    return rapt_min_u32(wanted, power_of_two_below(rapt_max_u32(most, 1)));
 }
 
 /* One workgroup per merge, per sequence: nothing to tune. */
@@ -478,7 +469,7 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
     if (status != RAPT_OK)
         return status;
     int cpu_decode = family_of(out->decode.kernel) != NULL;
-    out->decode_rows = cpu_decode ? max_u32(4, 2 * out->decode.rows) : out->decode.rows;
+    out->decode_rows = cpu_decode ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
     out->target_items = target_items(caps);
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
                              : out->cpu                 ? 1u << 30
