@@ -140,6 +140,8 @@ static rapt_status place_tables(rapt_plan *plan)
         {&places->rope, rapt_rotation_words(p), 1},
         {&places->rope_pos, rapt_rotation_pos_words(p), 1},
         {&places->q_bases, plan->rotates_first ? rapt_rotate_q_step_words(p) : 0, 1},
+        {&places->spans, p->max_spans, RAPT_STEP_SPAN_WORDS},
+        {&places->bits, p->max_bit_words, 1},
     };
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         *tables[i].place = (uint32_t)words;
@@ -147,7 +149,8 @@ static rapt_status place_tables(rapt_plan *plan)
         if (words * 4 > MAX_TABLE_BYTES)
             return rapt_fail(RAPT_ERROR_ARGUMENT,
                              "the capacities need more than %llu bytes of tables per step: lower "
-                             "max_batch, max_total_q, max_pages, max_kv_len or max_work_items",
+                             "max_batch, max_total_q, max_pages, max_kv_len, max_work_items, max_spans "
+                             "or max_bit_words",
                              MAX_TABLE_BYTES);
     }
     places->slot_bytes = align_up(words * 4, places->alignment);
@@ -313,6 +316,13 @@ static rapt_status create_slots(rapt_plan *plan)
     }
     if (!plan->slots)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %u step slots", n_slots);
+    if (!(plan->params.flags & RAPT_PLAN_BLOCKS))
+        return RAPT_OK;
+    plan->list_rows = rapt_alloc(allocator, plan->params.max_batch, sizeof *plan->list_rows);
+    plan->list_sets = rapt_alloc(allocator, plan->work.n_groups, sizeof *plan->list_sets);
+    if (!plan->list_rows || !plan->list_sets)
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the lists of %u sequences",
+                         plan->params.max_batch);
     return RAPT_OK;
 }
 
@@ -359,8 +369,10 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
             plan->features &= ~RAPT_FEAT_ROPE_Q;
         plan->work = (struct rapt_work_params){
             .selection = &plan->selection,
-            .n_kv_heads = checked.n_kv_heads,
-            .group = checked.n_q_heads / checked.n_kv_heads,
+            .n_groups = checked.n_q_heads / checked.head_group,
+            .group = checked.head_group,
+            .groups_per_kv = checked.n_q_heads / checked.n_kv_heads / checked.head_group,
+            .list_block_q = checked.flags & RAPT_PLAN_BLOCKS ? checked.list_block_q : 0,
             .n_splits = checked.n_splits,
             .fixed_split = checked.fixed_split,
         };
@@ -410,6 +422,8 @@ void rapt_plan_destroy(rapt_plan **plan)
     for (uint32_t i = 0; p->slots && i < p->params.n_steps_in_flight; i++)
         rapt_free(allocator, p->slots[i].rounds);
     rapt_free(allocator, p->slots);
+    rapt_free(allocator, p->list_rows);
+    rapt_free(allocator, p->list_sets);
     rapt_free(allocator, p);
     *plan = NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "append.h"
 #include "device.h"
+#include "lists.h"
 #include "pipeline.h"
 #include "rotate_q.h"
 #include "rotation.h"
@@ -35,12 +36,13 @@ struct rapt_plan_slot {
     struct rapt_work_round *rounds;
     struct rapt_plan_needs needs;
     uint32_t n_stages;
+    struct rapt_plan_lists lists; /* `table` is not kept */
     int recorded; /* since the last rapt_plan_slot_done */
 };
 
 /* Where things lie in a slot and in the workspace, in 32-bit words. */
 struct rapt_plan_places {
-    uint32_t seqs, items, merges, stages, q_pos, pages, rope, rope_pos, q_bases;
+    uint32_t seqs, items, merges, stages, q_pos, pages, rope, rope_pos, q_bases, spans, bits;
     uint64_t slot_bytes, table_bytes, workspace_bytes;
     uint32_t partial_o, partial_ml, stage_k, stage_v, rotated_q;
     uint32_t alignment; /* of slots and of the workspace */
@@ -67,6 +69,8 @@ struct rapt_plan {
     struct rapt_append append, rotate_q;
     struct rapt_rotation rotation;
     struct rapt_plan_slot *slots;
+    uint32_t *list_rows, *list_sets; /* RAPT_PLAN_BLOCKS: [max_batch], [n_groups], of the step that is
+                                        prepared */
 
     rapt_plan_memory memory;
     uint64_t tables_address, workspace_address;

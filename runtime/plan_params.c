@@ -152,7 +152,7 @@ static rapt_status check_types(rapt_plan_params *p)
 
 static rapt_status check_flags(rapt_plan_params *p)
 {
-    const uint32_t known = RAPT_PLAN_ROPE_Q * 2u - 1;
+    const uint32_t known = RAPT_PLAN_BLOCKS * 2u - 1;
     if (p->flags & ~known)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "flags has the unknown bits 0x%x", p->flags & ~known);
     if ((p->flags & RAPT_PLAN_MAX_LOGIT_REDUCED) && !(p->flags & RAPT_PLAN_MAX_LOGIT))
@@ -235,6 +235,43 @@ static rapt_status check_knobs(const rapt_plan_params *p)
     return RAPT_OK;
 }
 
+static rapt_status check_lists(rapt_plan_params *p)
+{
+    uint32_t heads = p->n_q_heads / p->n_kv_heads;
+    if (p->head_group == 0)
+        p->head_group = heads;
+    if (heads % p->head_group != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "head_group is %u: expected a divisor of the %u query heads of a key/value "
+                         "head",
+                         p->head_group, heads);
+    if (!(p->flags & RAPT_PLAN_BLOCKS)) {
+        if (p->list_block_q || p->max_spans || p->max_bit_words)
+            return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is set without RAPT_PLAN_BLOCKS",
+                             p->list_block_q ? "list_block_q"
+                             : p->max_spans  ? "max_spans"
+                                             : "max_bit_words");
+        return RAPT_OK;
+    }
+    if (p->list_block_q == 0)
+        p->list_block_q = 64;
+    if (p->list_block_q < 16 || p->list_block_q > 256 ||
+        (p->list_block_q & (p->list_block_q - 1)) != 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "list_block_q is %u: expected a power of two from 16 to 256",
+                         p->list_block_q);
+    uint64_t blocks = (uint64_t)p->max_total_q / p->list_block_q + p->max_batch;
+    if (p->max_spans == 0)
+        p->max_spans = (uint32_t)(blocks * 16 < MAX_LENGTH / 4 ? blocks * 16 : MAX_LENGTH / 4);
+    if (p->max_bit_words == 0)
+        p->max_bit_words = 65536;
+    if (p->max_spans >= MAX_LENGTH || p->max_bit_words >= MAX_LENGTH)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is %u: it must stay below 2^30",
+                         p->max_spans >= MAX_LENGTH ? "max_spans" : "max_bit_words",
+                         p->max_spans >= MAX_LENGTH ? p->max_spans : p->max_bit_words);
+    return RAPT_OK;
+}
+
 rapt_status rapt_plan_params_check(const rapt_plan_params *caller, rapt_plan_params *out_params)
 {
     rapt_status status =
@@ -251,6 +288,8 @@ rapt_status rapt_plan_params_check(const rapt_plan_params *caller, rapt_plan_par
         status = check_layouts(out_params);
     if (status == RAPT_OK)
         status = check_capacity(out_params);
+    if (status == RAPT_OK)
+        status = check_lists(out_params);
     if (status == RAPT_OK)
         status = check_knobs(out_params);
     if (status == RAPT_OK)
@@ -271,6 +310,7 @@ uint32_t rapt_plan_features(const rapt_plan_params *p)
         {RAPT_PLAN_CONST_MAX, RAPT_FEAT_CONST_MAX},
         {RAPT_PLAN_PAGED, RAPT_FEAT_PAGED},
         {RAPT_PLAN_ROPE_Q, RAPT_FEAT_ROPE_Q},
+        {RAPT_PLAN_BLOCKS, RAPT_FEAT_BLOCKS},
     };
     uint32_t features = p->softcap > 0 ? RAPT_FEAT_SOFTCAP : 0;
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
@@ -291,7 +331,7 @@ void rapt_plan_request(const rapt_plan_params *p, struct rapt_select_request *ou
         features |= RAPT_FEAT_PAGED * 2 - 1;
     *out_request = (struct rapt_select_request){
         .n_q_heads = p->n_q_heads,
-        .n_kv_heads = p->n_kv_heads,
+        .n_kv_heads = p->n_q_heads / p->head_group, /* what is packed decides, not what is shared */
         .head_dim = p->head_dim,
         .head_dim_v = p->head_dim_v,
         .q_type = p->q_type,

@@ -29,6 +29,7 @@ struct preparation {
     struct rapt_mask_closed mask;
     struct rapt_plan_needs needs;
     struct rapt_work work;
+    struct rapt_plan_lists lists;
     uint32_t total_q, n_pages;
 };
 
@@ -351,6 +352,7 @@ static void write_header(const struct preparation *prep, uint32_t *words)
         header.q_token_stride = p->n_q_heads * p->head_dim;
         header.q_head_stride = p->head_dim;
     }
+    rapt_lists_write(plan, &prep->lists, &header, words);
     rapt_rotation_write(&plan->rotation, places->rope, places->rope_pos, prep->total_q,
                         prep->params.rope_pos, &header, words);
     memcpy(words, &header, sizeof header);
@@ -415,6 +417,7 @@ static rapt_status build_work(struct preparation *prep, uint32_t *words,
     rapt_plan *plan = prep->plan;
     struct rapt_work *work = &prep->work;
     *work = (struct rapt_work){
+        .lists = prep->lists.used ? &prep->lists.work : NULL,
         .items = (struct rapt_step_item *)(words + plan->places.items),
         .merges = (struct rapt_step_merge *)(words + plan->places.merges),
         .stages = (struct rapt_step_stage *)(words + plan->places.stages),
@@ -425,7 +428,7 @@ static rapt_status build_work(struct preparation *prep, uint32_t *words,
         .rounds_capacity = plan->bounds.rounds,
         .partial_rows_capacity = plan->bounds.partial_rows,
     };
-    rapt_status status = rapt_work_build(&plan->work, &prep->batch, work);
+    rapt_status status = rapt_work_build(&plan->work, &prep->batch, &prep->mask, work);
     if (status != RAPT_ERROR_CAPACITY || plan->params.n_splits || plan->params.fixed_split)
         return status;
     /* Where the caller holds partial rows short: as few parts as the longest item allows. */
@@ -434,7 +437,7 @@ static rapt_status build_work(struct preparation *prep, uint32_t *words,
     struct rapt_work fewer = *work;
     params.selection = &whole;
     whole.target_items = 1;
-    if (rapt_work_build(&params, &prep->batch, &fewer) != RAPT_OK)
+    if (rapt_work_build(&params, &prep->batch, &prep->mask, &fewer) != RAPT_OK)
         return RAPT_ERROR_CAPACITY;
     *work = fewer;
     return RAPT_OK;
@@ -494,7 +497,8 @@ static void fill_step(const struct preparation *prep, rapt_step *step)
                      (uint64_t)work->n_stages * RAPT_STEP_STAGE_WORDS +
                      (prep->batch.q_pos ? prep->total_q : 0) + prep->n_pages +
                      rapt_rotation_words(&plan->params) +
-                     (prep->params.rope_pos ? prep->total_q : 0);
+                     (prep->params.rope_pos ? prep->total_q : 0) +
+                     (uint64_t)prep->lists.n_spans * RAPT_STEP_SPAN_WORDS + prep->lists.n_bit_words;
     uint64_t floats = (uint64_t)work->n_partial_rows * (plan->params.head_dim_v + 2);
     if (work->n_stages)
         floats += (uint64_t)plan->selection.stage_rows *
@@ -512,6 +516,8 @@ static void fill_step(const struct preparation *prep, rapt_step *step)
         .n_partial_rows = work->n_partial_rows,
         .table_bytes_used = words * 4,
         .workspace_bytes_used = floats * 4,
+        .n_spans = prep->lists.n_spans,
+        .n_bit_words = prep->lists.n_bit_words,
     };
 }
 
@@ -529,6 +535,9 @@ static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint3
         plan->generation = 1;
     slot->needs = prep->needs;
     slot->n_stages = prep->work.n_stages;
+    slot->lists = prep->lists;
+    slot->lists.table = NULL; /* the caller's, who may destroy it */
+    slot->lists.work.spans = NULL;
     slot->step.generation = plan->generation;
     slot->recorded = 0;
     rapt_sets_reset(&plan->sets, prep->params.slot);
@@ -548,8 +557,10 @@ rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params, r
     if (status != RAPT_OK)
         return status;
     rapt_step step;
-    rapt_mask_lower(prep.batch.mask, &prep.mask);
     status = check_capacity(&prep);
+    if (status == RAPT_OK)
+        status = rapt_lists_read(plan, &prep.params, &prep.batch, &prep.lists);
+    rapt_lists_mask(&prep.lists, prep.batch.mask, &prep.mask);
     if (status == RAPT_OK)
         status = check_values(&prep);
     if (status == RAPT_OK) {

@@ -97,6 +97,14 @@ int rapt_work_seq_read(const struct work_context *context, uint32_t b, int decod
     out_seq->decode = decode;
     out_seq->tile_rows = decode ? selection->decode.rows : selection->prefill.rows;
     out_seq->n_tiles = work_ceil_div(out_seq->n_rows, out_seq->tile_rows);
+    out_seq->block_rows = 0;
+    if (context->lists) {
+        uint32_t block_rows = context->lists->block_q * context->params->group;
+        out_seq->block_rows = block_rows;
+        out_seq->tiles_of_block = work_ceil_div(block_rows, out_seq->tile_rows);
+        out_seq->n_tiles = out_seq->n_rows / block_rows * out_seq->tiles_of_block +
+                           work_ceil_div(out_seq->n_rows % block_rows, out_seq->tile_rows);
+    }
     seq_positions(context->batch, &context->mask, b, out_seq);
     return 1;
 }
@@ -172,17 +180,12 @@ uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t
 /* ---------------------------------------------------------------------------- direct work (no
  * stages) */
 
-/* How a tile's range is cut: cells [origin + i * size, ...) for i in [0, n). */
-struct cut {
-    uint32_t origin, size, n;
-};
-
-static struct cut cut_range(const struct work_context *context, struct work_range range, int decode)
+struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range, int decode)
 {
     const struct rapt_work_params *params = context->params;
     const struct rapt_selection *selection = params->selection;
     uint32_t block = decode ? selection->decode.block_kv : selection->prefill.block_kv;
-    struct cut cut = {0, UINT32_MAX, 1};
+    struct work_cut cut = {0, UINT32_MAX, 1};
     if (range.begin == range.end)
         return cut;
     if (params->fixed_split) {
@@ -208,7 +211,7 @@ static struct cut cut_range(const struct work_context *context, struct work_rang
     return cut;
 }
 
-static struct work_range cut_part(struct cut cut, struct work_range range, uint32_t part)
+struct work_range rapt_work_cut_part(struct work_cut cut, struct work_range range, uint32_t part)
 {
     struct work_range out = range;
     if (cut.n > 1) {
@@ -219,37 +222,34 @@ static struct work_range cut_part(struct cut cut, struct work_range range, uint3
     return out;
 }
 
-/* Where the items of a class go: buckets of descending length, in each the heads one after another,
- * in each head the sequences in order, so that items that read the same K/V lie side by side. */
-struct placement {
-    uint32_t n[WORK_N_BUCKETS];     /* items per head */
-    uint32_t base[WORK_N_BUCKETS];  /* first item */
-    uint32_t taken[WORK_N_BUCKETS]; /* placed so far, per head */
-};
-
 static void place_tile(struct work_context *context, const struct work_seq *seq, uint32_t tile,
-                       struct placement *placement)
+                       struct work_placement *placement)
 {
     struct rapt_work *work = context->work;
-    uint32_t n_heads = context->params->n_kv_heads;
+    uint32_t n_heads = context->params->n_groups;
     struct work_range range = work_tile_range(context, seq, tile);
-    struct cut cut = cut_range(context, range, seq->decode);
+    struct work_cut cut = rapt_work_cut(context, range, seq->decode);
     uint32_t n_rows = work_tile_rows(seq, tile);
+    uint32_t groups_per_kv = work_max(1, context->params->groups_per_kv);
     uint32_t partial = cut.n > 1 ? work->n_partial_rows : RAPT_DIRECT;
     for (uint32_t p = 0; p < cut.n; p++) {
-        struct work_range part = cut_part(cut, range, p);
+        struct work_range part = rapt_work_cut_part(cut, range, p);
         uint32_t i = rapt_work_bucket(part.end - part.begin);
         uint32_t k = placement->taken[i]++;
         for (uint32_t h = 0; context->emit && h < n_heads; h++) {
-            work->items[placement->base[i] + h * placement->n[i] + k] = (struct rapt_step_item){
+            struct rapt_step_item *item = work->items + placement->base[i] + h * placement->n[i] + k;
+            *item = (struct rapt_step_item){
                 .seq = seq->b,
-                .kv_head = h,
-                .row_first = tile * seq->tile_rows,
+                .kv_head = h / groups_per_kv,
+                .head_first = h * context->params->group,
+                .row_first = work_tile_row(seq, tile),
                 .n_rows = n_rows,
                 .kv_begin = part.begin,
                 .kv_end = part.end,
                 .partial = cut.n > 1 ? partial + (h * cut.n + p) * n_rows : RAPT_DIRECT,
             };
+            if (context->lists)
+                rapt_work_list_attach(context, seq, item);
         }
     }
     work->n_items += cut.n * n_heads;
@@ -259,7 +259,7 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
         work->merges[work->n_merges + h] = (struct rapt_step_merge){
             .seq = seq->b,
             .kv_head = h,
-            .row_first = tile * seq->tile_rows,
+            .row_first = work_tile_row(seq, tile),
             .n_rows = n_rows,
             .first_partial = partial + h * cut.n * n_rows,
             .n_parts = cut.n,
@@ -270,10 +270,14 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     work->n_partial_rows += cut.n * n_heads * n_rows;
 }
 
-static void place_class(struct work_context *context, int decode, struct placement *placement)
+static void place_class(struct work_context *context, int decode, struct work_placement *placement)
 {
     if (context->n_seqs[decode] == 0)
         return;
+    if (work_has_spans(context)) {
+        rapt_work_list_place(context, decode, placement);
+        return;
+    }
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
         if (!rapt_work_seq_read(context, b, decode, &seq))
@@ -283,13 +287,31 @@ static void place_class(struct work_context *context, int decode, struct placeme
     }
 }
 
-static void placement_finish(struct placement *placement, uint32_t first, uint32_t n_heads)
+static void placement_finish(struct work_placement *placement, uint32_t first, uint32_t n_heads)
 {
     for (uint32_t i = WORK_N_BUCKETS; i-- > 0;) {
         placement->n[i] = placement->taken[i];
         placement->taken[i] = 0;
         placement->base[i] = first;
         first += placement->n[i] * n_heads;
+    }
+}
+
+static void range_histogram(const struct work_context *context, int decode,
+                            struct work_histogram *histogram)
+{
+    const struct rapt_selection *selection = context->params->selection;
+    uint32_t block = decode ? selection->decode.block_kv : selection->prefill.block_kv;
+    for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
+        struct work_seq seq;
+        if (!rapt_work_seq_read(context, b, decode, &seq))
+            continue;
+        for (uint32_t tile = 0; tile < seq.n_tiles; tile++) {
+            struct work_range range = work_tile_range(context, &seq, tile);
+            uint32_t length = range.end - work_align_down(range.begin, block);
+            rapt_work_histogram_add(histogram, range.begin == range.end ? 0 : length,
+                                    context->params->n_groups);
+        }
     }
 }
 
@@ -306,17 +328,10 @@ static void choose_chunks(struct work_context *context)
         memset(&histogram, 0, sizeof histogram);
         if (!decode && selection->staged)
             rapt_work_staged_histogram(context, &histogram);
-        for (uint32_t b = 0; b < context->batch->n_seqs && (decode || !selection->staged); b++) {
-            struct work_seq seq;
-            if (!rapt_work_seq_read(context, b, decode, &seq))
-                continue;
-            for (uint32_t tile = 0; tile < seq.n_tiles; tile++) {
-                struct work_range range = work_tile_range(context, &seq, tile);
-                uint32_t length = range.end - work_align_down(range.begin, kernel->block_kv);
-                rapt_work_histogram_add(&histogram, range.begin == range.end ? 0 : length,
-                                        params->n_kv_heads);
-            }
-        }
+        else if (work_has_spans(context))
+            rapt_work_list_histogram(context, decode, &histogram);
+        else
+            range_histogram(context, decode, &histogram);
         uint32_t chunk =
             rapt_work_choose_chunk(&histogram, selection->target_items, kernel->block_kv);
         uint32_t most = work_align_down(selection->max_keys_per_item, kernel->block_kv);
@@ -344,8 +359,8 @@ static void add_round(struct work_context *context, uint32_t item_first, uint32_
     work->n_rounds++;
 }
 
-static void build_all(struct work_context *context, struct placement *prefill,
-                      struct placement *decode, uint32_t *scratch_rows)
+static void build_all(struct work_context *context, struct work_placement *prefill,
+                      struct work_placement *decode, uint32_t *scratch_rows)
 {
     struct rapt_work *work = context->work;
     work->n_items = work->n_merges = work->n_stages = work->n_rounds = 0;
@@ -363,13 +378,14 @@ static void build_all(struct work_context *context, struct placement *prefill,
 }
 
 rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,
-                            struct rapt_work *work)
+                            const struct rapt_mask_closed *mask, struct rapt_work *work)
 {
-    struct work_context context = {.params = params, .batch = batch, .work = work};
-    struct placement prefill, decode;
+    struct work_context context = {
+        .params = params, .batch = batch, .mask = *mask, .work = work, .lists = work->lists};
+    struct work_placement prefill, decode;
     uint32_t scratch_rows = 0;
-    uint32_t n_heads = params->n_kv_heads;
-    rapt_mask_lower(batch->mask, &context.mask);
+    /* lists place the heads one by one */
+    uint32_t n_heads = work->lists && work->lists->spans ? 1 : params->n_groups;
     count_classes(&context);
     choose_chunks(&context);
     memset(&prefill, 0, sizeof prefill);

@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "lower.h"
+#include "spans.h"
 
 /* Items [item_first, item_first + n_items) that may run at once after stages [stage_first, ...).
  * Only staged selections have more than one round; the decode items form the last round. */
@@ -20,12 +21,29 @@ struct rapt_work_round {
 
 struct rapt_work_params {
     const struct rapt_selection *selection;
-    uint32_t n_kv_heads, group;
+    uint32_t n_groups;      /* of query heads that are packed into one tile */
+    uint32_t group;         /* heads of one */
+    uint32_t groups_per_kv; /* 0 = 1: more where the heads of a KV head have different masks */
+    uint32_t list_block_q;  /* least query tokens of a block that has lists; 0 = no lists */
     uint32_t n_splits, fixed_split; /* knobs */
+};
+
+/* Lists of keys instead of closed-form ranges: one for every set and block of query tokens, numbered
+ * set by set and in a set as the blocks of the sequences follow one another. */
+struct rapt_work_lists {
+    uint32_t block_q;          /* query tokens of a block */
+    uint32_t n_rows;           /* lists of a set */
+    const uint32_t *row_first; /* [n_seqs]: first list of a sequence */
+    const uint32_t *group_set; /* [n_groups] */
+    const struct rapt_spans *spans; /* NULL: made on the device */
+    /* Where they lie in the slot: spans[0]; or, made on the device, the first list's length, and words
+     * from one list to the next. */
+    uint32_t first_word, list_words;
 };
 
 /* Arrays the caller owns (the slot's memory); capacities in entries. With NULL arrays only counts. */
 struct rapt_work {
+    const struct rapt_work_lists *lists; /* NULL = ranges in closed form */
     struct rapt_step_item *items;
     struct rapt_step_merge *merges;
     struct rapt_step_stage *stages;
@@ -38,9 +56,9 @@ struct rapt_work {
 /* Items are ordered prefill first, decode last; within each the longest first, so that the longest
  * sequence does not decide the time, and items that share K/V next to each other. CAPACITY when an
  * array is too small: the counts then hold what is needed and the arrays' contents are undefined.
- * Allocates nothing. The batch must have passed rapt_batch_check. */
+ * Allocates nothing. The batch must have passed rapt_batch_check; `mask` stands for batch->mask. */
 rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,
-                            struct rapt_work *work);
+                            const struct rapt_mask_closed *mask, struct rapt_work *work);
 
 /* Keys [out_begin, out_end) of sequence b that the packed tokens [token_first, token_first + n) can see
  * between them; empty = equal. */

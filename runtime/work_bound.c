@@ -38,6 +38,7 @@ struct bound {
 struct shape {
     uint64_t heads, rows, tiles, tile_rows, n_seqs; /* of one class */
     uint64_t max_kv, target;
+    uint64_t blocks; /* that have lists */
 };
 
 /* Tiles whose key ranges are cut one by one: decode, and prefill that reads K/V in place. */
@@ -101,7 +102,7 @@ static void bound_staged(const struct rapt_work_params *params, const struct sha
                         times(shape->tiles, ceil64(shape->max_kv, limited) + 1);
         out->items = 2 * part_items + times(shape->heads, cuts);
         groups = 2 * part_units + times(units, ceil64(shape->max_kv, least) + 1);
-        uint64_t tiles_of_one = shape->rows / shape->tile_rows + 1;
+        uint64_t tiles_of_one = shape->rows / shape->tile_rows + 1 + shape->blocks;
         out->partial_rows += times(shape->tile_rows, min64(times(tiles_of_one, shape->heads),
                                                            shape->target + tiles_of_one));
     }
@@ -114,6 +115,8 @@ void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
                      uint32_t max_total_q, uint32_t max_kv_len, struct rapt_work_bounds *out_bounds)
 {
     const struct rapt_selection *selection = params->selection;
+    /* blocks that have lists: tiles do not cross their edges */
+    uint64_t blocks = params->list_block_q ? max_total_q / params->list_block_q : 0;
     int have_prefill = selection->prefill.kernel >= 0, have_decode = selection->decode.kernel >= 0;
     uint64_t rows = times(max_total_q, params->group);
     uint64_t n_seqs = work_min(max_batch, max_total_q);
@@ -122,11 +125,12 @@ void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
         uint64_t n =
             have_decode ? min64(n_seqs, rows / ((uint64_t)selection->decode_rows + 1)) : n_seqs;
         struct shape shape = {
-            .heads = params->n_kv_heads,
+            .heads = params->n_groups,
             .rows = n ? rows : 0,
-            .tiles = n ? rows / selection->prefill.rows + n : 0,
+            .tiles = n ? rows / selection->prefill.rows + n + blocks : 0,
             .tile_rows = min64(selection->prefill.rows, max64(rows, 1)),
             .n_seqs = n,
+            .blocks = blocks,
             .max_kv = max_kv_len,
             .target = selection->target_items,
         };
@@ -139,9 +143,9 @@ void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
     if (have_decode) {
         uint64_t most = have_prefill ? min64(rows, times(n_seqs, selection->decode_rows)) : rows;
         struct shape shape = {
-            .heads = params->n_kv_heads,
+            .heads = params->n_groups,
             .rows = most,
-            .tiles = most / selection->decode.rows + n_seqs,
+            .tiles = most / selection->decode.rows + n_seqs + blocks,
             .tile_rows = min64(selection->decode.rows, max64(most, 1)),
             .n_seqs = n_seqs,
             .max_kv = max_kv_len,

@@ -12,6 +12,7 @@ struct work_context {
     const struct rapt_batch *batch;
     struct rapt_mask_closed mask;
     struct rapt_work *work;
+    const struct rapt_work_lists *lists; /* NULL = ranges in closed form */
     uint32_t chunk[2];  /* most keys of a part, by class: 0 prefill, 1 decode */
     uint32_t n_seqs[2]; /* sequences of a class */
     int emit;          /* write the arrays; otherwise count */
@@ -22,6 +23,7 @@ struct work_seq {
     uint32_t b;
     uint32_t n_rows; /* q_len * group */
     uint32_t tile_rows, n_tiles;
+    uint32_t block_rows, tiles_of_block; /* tiles stay within a block that has lists; 0 = none */
     uint32_t kv_limit;
     int decode;
     int32_t kv_pos0, q_pos0;
@@ -52,6 +54,36 @@ uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t
 /* 0 if the sequence has no rows, or goes to the other kernel. */
 int rapt_work_seq_read(const struct work_context *context, uint32_t b, int decode,
                        struct work_seq *out_seq);
+/* How a tile's range is cut: cells [origin + i * size, ...) for i in [0, n). */
+struct work_cut {
+    uint32_t origin, size, n;
+};
+struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range, int decode);
+struct work_range rapt_work_cut_part(struct work_cut cut, struct work_range range, uint32_t part);
+
+/* Where the items of a class go: buckets of descending length, in each the heads one after another,
+ * in each head the sequences in order, so that items that read the same K/V lie side by side. */
+struct work_placement {
+    uint32_t n[WORK_N_BUCKETS];     /* items per head */
+    uint32_t base[WORK_N_BUCKETS];  /* first item */
+    uint32_t taken[WORK_N_BUCKETS]; /* placed so far, per head */
+};
+
+/* work_blocks.c: lists that the host made. */
+/* From the first to the last key of a tile's lists, over all heads; of all tiles of a sequence. */
+struct work_range rapt_work_list_hull(const struct work_context *context, const struct work_seq *seq,
+                                      uint32_t tile);
+struct work_range rapt_work_list_seq_hull(const struct work_context *context,
+                                          const struct work_seq *seq);
+/* Gives an item whose heads and keys are known the part of its list that it needs. */
+void rapt_work_list_attach(const struct work_context *context, const struct work_seq *seq,
+                           struct rapt_step_item *item);
+/* As work.c does it for ranges, with lengths that count listed keys alone. Heads are not placed
+ * together: n counts the items of all. */
+void rapt_work_list_histogram(const struct work_context *context, int decode,
+                              struct work_histogram *histogram);
+void rapt_work_list_place(struct work_context *context, int decode, struct work_placement *placement);
+
 /* Of tokens whose positions are listed. */
 struct work_range rapt_work_scattered_range(const struct rapt_mask_closed *mask,
                                             const struct work_seq *seq, uint32_t first,
@@ -131,22 +163,43 @@ static inline struct work_range work_token_range(const struct rapt_mask_closed *
     return work_clip(seq, rapt_mask_first(mask, P + first), rapt_mask_last(mask, P + last));
 }
 
+static inline int work_has_spans(const struct work_context *context)
+{
+    return context->lists && context->lists->spans;
+}
+
 /* Of all tiles of a sequence. */
 static inline struct work_range work_seq_range(const struct work_context *context,
                                                const struct work_seq *seq)
 {
+    if (work_has_spans(context))
+        return rapt_work_list_seq_hull(context, seq);
     return work_token_range(&context->mask, seq, 0, seq->n_rows / context->params->group - 1);
+}
+
+/* First packed row of a tile. */
+static inline uint32_t work_tile_row(const struct work_seq *seq, uint32_t tile)
+{
+    if (!seq->block_rows)
+        return tile * seq->tile_rows;
+    uint32_t block = tile / seq->tiles_of_block;
+    return block * seq->block_rows + (tile - block * seq->tiles_of_block) * seq->tile_rows;
 }
 
 static inline uint32_t work_tile_rows(const struct work_seq *seq, uint32_t tile)
 {
-    return work_min(seq->tile_rows, seq->n_rows - tile * seq->tile_rows);
+    uint32_t row = work_tile_row(seq, tile), rest = seq->n_rows - row;
+    if (seq->block_rows)
+        rest = work_min(rest, seq->block_rows - row % seq->block_rows);
+    return work_min(seq->tile_rows, rest);
 }
 
 static inline struct work_range work_tile_range(const struct work_context *context,
                                                 const struct work_seq *seq, uint32_t tile)
 {
-    uint32_t row = tile * seq->tile_rows;
+    if (work_has_spans(context))
+        return rapt_work_list_hull(context, seq, tile);
+    uint32_t row = work_tile_row(seq, tile);
     uint32_t last = row + work_tile_rows(seq, tile) - 1;
     return work_token_range(&context->mask, seq, row / context->params->group,
                             last / context->params->group);

@@ -40,7 +40,7 @@ uint32_t rapt_work_staged_segment(const struct rapt_work_params *params, uint32_
 {
     const struct rapt_selection *selection = params->selection;
     /* Few tiles keep few threads busy: take several heads to a round, but not in crumbs. */
-    uint32_t heads = work_min(params->n_kv_heads, work_ceil_div(selection->target_items, n_tiles));
+    uint32_t heads = work_min(params->n_groups, work_ceil_div(selection->target_items, n_tiles));
     heads = work_max(1, work_min(heads, selection->stage_rows / WORK_STAGE_MIN_SEGMENT));
     uint32_t most = work_min(selection->stage_rows / heads, selection->max_keys_per_item);
     *out_heads = heads;
@@ -71,7 +71,7 @@ void rapt_work_staged_histogram(const struct work_context *context,
             continue;
         struct span all = hull(context, &seq);
         rapt_work_histogram_add(histogram, all.end - all.begin,
-                                (uint64_t)seq.n_tiles * context->params->n_kv_heads);
+                                (uint64_t)seq.n_tiles * context->params->n_groups);
     }
 }
 
@@ -107,13 +107,14 @@ static void add_stages(struct stager *stager, uint32_t b, const struct group *gr
     if (n_entries == 0)
         return;
     uint32_t size = work_align_up(work_ceil_div(n_rows, n_entries), STAGE_ALIGN);
+    uint32_t groups_per_kv = work_max(1, stager->context->params->groups_per_kv);
     uint32_t n = work->n_stages;
     work->n_stages += group->n_heads * work_ceil_div(n_rows, size);
     for (uint32_t h = 0; stager->context->emit && h < group->n_heads; h++) {
         for (uint32_t at = 0; at < n_rows; at += size)
             work->stages[n++] = (struct rapt_step_stage){
                 .seq = b,
-                .kv_head = group->head_first + h,
+                .kv_head = (group->head_first + h) / groups_per_kv,
                 .kv_begin = group->segment.begin + at,
                 .n_keys = work_min(size, n_rows - at),
                 .stage_row = stager->rows_used + h * n_rows + at,
@@ -132,7 +133,7 @@ static enum tile_kind tile_item(const struct work_context *context, const struct
     uint32_t n_rows = work_tile_rows(seq, tile);
     *out_item = (struct rapt_step_item){
         .seq = seq->b,
-        .row_first = tile * seq->tile_rows,
+        .row_first = work_tile_row(seq, tile),
         .n_rows = n_rows,
         .partial = RAPT_DIRECT,
     };
@@ -186,7 +187,7 @@ static uint32_t make_items(const struct stager *stager, const struct work_seq *s
         enum tile_kind kind = tile_item(stager->context, seq, --end, group, item);
         if (kind == TILE_NONE)
             continue;
-        item->kv_head = group->head_first;
+        item->head_first = group->head_first * stager->context->params->group;
         item->stage_row += stager->rows_used;
         out->direct &= kind == TILE_DIRECT;
         out->partial_steps[out->n++] = kind == TILE_PART    ? group->n_parts * seq->n_rows
@@ -196,10 +197,24 @@ static uint32_t make_items(const struct stager *stager, const struct work_seq *s
     return end;
 }
 
-static void next_head(struct tile_items *tiles, uint32_t n_staged)
+/* What differs from head to head and is not a step of constant size. */
+static void finish_head(const struct work_context *context, const struct work_seq *seq,
+                        struct tile_items *tiles)
+{
+    const struct rapt_work_params *params = context->params;
+    uint32_t kv_head = tiles->n ? tiles->items[0].head_first / params->group /
+                                      work_max(1, params->groups_per_kv)
+                                : 0;
+    for (uint32_t i = 0; i < tiles->n; i++)
+        tiles->items[i].kv_head = kv_head;
+    for (uint32_t i = 0; context->lists && i < tiles->n; i++)
+        rapt_work_list_attach(context, seq, &tiles->items[i]);
+}
+
+static void next_head(struct tile_items *tiles, uint32_t group, uint32_t n_staged)
 {
     for (uint32_t i = 0; i < tiles->n; i++) {
-        tiles->items[i].kv_head++;
+        tiles->items[i].head_first += group;
         tiles->items[i].stage_row += n_staged;
     }
     for (uint32_t i = 0; !tiles->direct && i < tiles->n; i++)
@@ -225,9 +240,10 @@ static void add_items(struct stager *stager, const struct work_seq *seq, const s
         struct tile_items tiles; /* the slot itself is never read */
         end = make_items(stager, seq, group, end, &tiles);
         for (uint32_t h = 0; h < group->n_heads; h++) {
+            finish_head(context, seq, &tiles);
             memcpy(work->items + work->n_items + h * n_items + k, tiles.items,
                    tiles.n * sizeof tiles.items[0]);
-            next_head(&tiles, n_rows);
+            next_head(&tiles, context->params->group, n_rows);
         }
         k += tiles.n;
     }
@@ -249,7 +265,7 @@ static void add_group(struct stager *stager, const struct work_seq *seq, const s
 /* A part that fits the slice: as many heads to a round as there is room for. */
 static void add_whole_part(struct stager *stager, const struct work_seq *seq, struct group *group)
 {
-    uint32_t n_heads = stager->context->params->n_kv_heads;
+    uint32_t n_heads = stager->context->params->n_groups;
     uint32_t stage_rows = stager->context->params->selection->stage_rows;
     uint32_t need = segment_rows(group->part);
     group->segment = group->part;
@@ -266,7 +282,7 @@ static void add_whole_part(struct stager *stager, const struct work_seq *seq, st
 /* A part longer than the slice: segment after segment, each a round, the state carried over. */
 static void add_long_part(struct stager *stager, const struct work_seq *seq, struct group *group)
 {
-    uint32_t n_heads = stager->context->params->n_kv_heads, per_round;
+    uint32_t n_heads = stager->context->params->n_groups, per_round;
     uint32_t size = rapt_work_staged_segment(stager->context->params, seq->n_tiles, &per_round);
     int first = group->first;
     for (uint32_t h = 0; h < n_heads; h += per_round) {
@@ -299,15 +315,15 @@ static void add_merges(struct stager *stager, const struct work_seq *seq, const 
         uint32_t last = (range.end - 1 - group->origin) / group->part_size;
         if (first == last)
             continue;
-        for (uint32_t h = 0; h < context->params->n_kv_heads; h++) {
+        for (uint32_t h = 0; h < context->params->n_groups; h++) {
             if (context->emit)
                 work->merges[work->n_merges] = (struct rapt_step_merge){
                     .seq = seq->b,
                     .kv_head = h,
-                    .row_first = tile * seq->tile_rows,
+                    .row_first = work_tile_row(seq, tile),
                     .n_rows = work_tile_rows(seq, tile),
                     .first_partial = group->partial + (h * group->n_parts + first) * seq->n_rows +
-                                     tile * seq->tile_rows,
+                                     work_tile_row(seq, tile),
                     .n_parts = last - first + 1,
                     .part_stride = seq->n_rows,
                 };
@@ -339,7 +355,7 @@ static void add_sequence(struct stager *stager, const struct work_seq *seq)
     }
     if (group.n_parts > 1) {
         group.partial = stager->scratch_rows + work->n_partial_rows;
-        work->n_partial_rows += group.n_parts * params->n_kv_heads * seq->n_rows;
+        work->n_partial_rows += group.n_parts * params->n_groups * seq->n_rows;
     }
     uint32_t most = rapt_work_staged_most(params->selection);
     for (uint32_t p = 0; p < group.n_parts; p++) {

@@ -273,6 +273,7 @@ typedef enum rapt_plan_flags {
                                              rows (QK-Clip); needs RAPT_PLAN_MAX_LOGIT too */
     RAPT_PLAN_APPEND = 1 << 10, /* rapt_plan_record_append will be used */
     RAPT_PLAN_ROPE_Q = 1 << 11, /* Q is rotated by params.rope when it is read */
+    RAPT_PLAN_BLOCKS = 1 << 12, /* steps may bring lists of key blocks: block_table, device_lists */
     RAPT_PLAN_FEW_PIPELINES = 1 << 9 /* one pipeline that serves every combination of the flags
                                         above instead of one specialised to them: slower kernels,
                                         fewer compilations */
@@ -339,6 +340,15 @@ typedef struct rapt_plan_params {
     /* RAPT_PLAN_APPEND: the new rows */
     rapt_type new_type;        /* f32, f16, bf16; default q_type */
     rapt_layout k_new, v_new;  /* zero = dense [total_q, Hkv, D] */
+
+    /* Query heads that are packed into one tile and so share one list of keys: a divisor of
+     * n_q_heads / n_kv_heads, which 0 stands for. 1 where every head has a mask of its own. */
+    uint32_t head_group;
+    /* RAPT_PLAN_BLOCKS: capacity for the lists of a step */
+    uint32_t list_block_q;  /* least block_q of its tables [64] */
+    uint32_t max_spans;     /* [16 for every block of list_block_q queries] neighbouring blocks of one
+                               kind are one span; rapt_step.n_spans tells what a step takes */
+    uint32_t max_bit_words; /* 32-bit words of bit tiles [65536] */
 } rapt_plan_params;
 
 typedef struct rapt_plan rapt_plan;
@@ -440,7 +450,25 @@ typedef struct rapt_step_params {
     const int32_t *rope_pos;
     /* packed quantized K/V: like k_offsets, for the scales, in elements of scale_type */
     const uint64_t *k_scale_offsets, *v_scale_offsets;
+
+    /* RAPT_PLAN_BLOCKS. A block table (mask.h) made for the step's lengths and positions; it is the whole
+     * mask, so `mask` is NULL, and `prefix` is given where one closed-form mask that mentions it is the
+     * table's only one. Read during the call only. */
+    const struct rapt_block_table *block_table;
+    /* Or room for lists that kernels make on the device; `mask`, in closed form, bounds the keys of all
+     * lists and tests those of CLOSED and ROWS spans. */
+    const struct rapt_device_lists *device_lists;
 } rapt_step_params;
+
+/* Lists of key blocks that calls of sparse.h write into the step's slot before the step is recorded. */
+typedef struct rapt_device_lists {
+    size_t struct_size;
+    uint32_t block_q, block_kv; /* powers of two, 16 to 256: query tokens and keys of a block */
+    uint32_t n_sets;            /* 1: all heads share the lists; n_q_heads / head_group: each group has
+                                   its own */
+    uint32_t list_capacity;     /* spans of a list */
+    uint32_t bit_words;         /* for bit tiles, all lists together */
+} rapt_device_lists;
 
 /* What prepare made of a step; plain data, copied freely, valid until the slot is prepared again. */
 typedef struct rapt_step {
@@ -451,6 +479,7 @@ typedef struct rapt_step {
     uint32_t n_prefill_items, n_decode_items, n_merges, n_rounds;
     uint32_t n_partial_rows;
     uint64_t table_bytes_used, workspace_bytes_used;
+    uint32_t n_spans, n_bit_words; /* of its lists */
 } rapt_step;
 
 /* Host only: allocates nothing, waits for nothing, reads nothing back. Arrays are read during the

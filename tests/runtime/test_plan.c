@@ -230,7 +230,8 @@ static void reserved_members_are_zero(void **state)
         for (uint32_t k = 0; k < b.out.n_items; k++) {
             const struct rapt_step_item *item =
                 (const void *)(words + header->items_word + k * RAPT_STEP_ITEM_WORDS);
-            assert_int_equal(item->block_first | item->n_blocks | item->head_first, 0);
+            assert_int_equal(item->block_first | item->n_blocks, 0);
+            assert_int_equal(item->head_first, item->kv_head * header->group);
         }
         for (uint32_t k = 0; k < header->n_merges; k++) {
             const struct rapt_step_merge *merge =

@@ -66,6 +66,7 @@ static void sharers_lie_side_by_side(void **state)
     plain(&s, 2, (const uint32_t[]){400, 300}, (const uint32_t[]){700, 700});
     rapt_mask_destroy(&s.mask);
     s.batch.mask = NULL;
+    rapt_mask_lower(NULL, &s.closed);
     build(&s);
     assert_int_equal(s.work.n_merges, 0);
     uint32_t n_changes = 0; /* of sequence or head along the list */

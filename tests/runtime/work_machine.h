@@ -38,13 +38,53 @@ struct machine {
 static inline uint64_t row_index(const struct scene *s, uint32_t seq, uint32_t head, uint32_t row)
 {
     uint64_t token = (uint64_t)s->cu_q[seq] + row / s->params.group;
-    return (token * s->params.n_kv_heads + head) * s->params.group + row % s->params.group;
+    return (token * s->params.n_groups + head) * s->params.group + row % s->params.group;
 }
 
 static inline int allowed(const struct scene *s, uint32_t seq, uint32_t row, uint32_t key)
 {
     return rapt_mask_allows(s->mask, rapt_batch_q_pos(&s->batch, seq, row / s->params.group),
                             rapt_batch_kv_pos0(&s->batch, seq) + (int32_t)key, s->prefix[seq]);
+}
+
+/* Every key of the blocks that the row's list names. */
+static inline struct sum sum_listed(const struct scene *s, uint32_t seq, uint32_t head, uint32_t row)
+{
+    const struct list_scene *l = s->listed;
+    uint32_t list = l->group_set[head] * l->source.n_rows + l->row_first[seq] +
+                    row / s->params.group / l->lists.block_q;
+    struct sum sum = {0, 0};
+    for (uint32_t i = l->indptr[list]; i < l->indptr[list + 1]; i++)
+        for (uint32_t k = 0; k < l->source.block_kv; k++) {
+            uint32_t key = l->indices[i] * l->source.block_kv + k;
+            if (key < rapt_batch_kv_len(&s->batch, seq)) {
+                sum.n++;
+                sum.hash += mix(key + 1);
+            }
+        }
+    return sum;
+}
+
+/* As a kernel goes through an item's spans. */
+static inline struct sum sum_spans(const struct scene *s, const struct rapt_step_item *item)
+{
+    const struct list_scene *l = s->listed;
+    struct sum sum = {0, 0};
+    uint32_t first = (item->block_first - l->lists.first_word) / RAPT_STEP_SPAN_WORDS, before = 0;
+    assert_true(first + item->n_blocks <= l->spans.n_spans);
+    for (uint32_t i = first; i < first + item->n_blocks; i++) {
+        const struct rapt_span *span = &l->spans.spans[i];
+        assert_true(span->begin % 16 == 0 && span->begin < span->end && span->begin >= before);
+        assert_true(span->kind != 2 || (span->end - 1) / l->source.block_kv ==
+                                           span->begin / l->source.block_kv);
+        before = span->end;
+        for (uint32_t key = span->begin; key < span->end; key++)
+            if (key >= item->kv_begin && key < item->kv_end) {
+                sum.n++;
+                sum.hash += mix(key + 1);
+            }
+    }
+    return sum;
 }
 
 static inline struct sum sum_keys(const struct scene *s, uint32_t seq, uint32_t row, uint32_t begin,
@@ -70,14 +110,24 @@ static inline void run_item(struct machine *m, const struct rapt_step_item *item
 {
     const struct scene *s = m->s;
     uint32_t q_rows = rapt_batch_q_len(&s->batch, item->seq) * s->params.group;
-    assert_true(item->seq < s->batch.n_seqs && item->kv_head < s->params.n_kv_heads);
+    uint32_t head = item->head_first / s->params.group;
+    assert_true(item->seq < s->batch.n_seqs && head < s->params.n_groups);
+    assert_int_equal(item->head_first % s->params.group, 0);
+    assert_int_equal(item->kv_head, head / work_max(1, s->params.groups_per_kv));
     assert_true(item->n_rows > 0 && item->row_first + item->n_rows <= q_rows);
+    if (s->listed) { /* within one block of queries */
+        uint32_t block_rows = s->listed->lists.block_q * s->params.group;
+        assert_int_equal(item->row_first / block_rows,
+                         (item->row_first + item->n_rows - 1) / block_rows);
+    }
     assert_true(item->kv_begin <= item->kv_end);
     assert_true(item->kv_end <= rapt_batch_kv_len(&s->batch, item->seq));
     for (uint32_t r = 0; r < item->n_rows; r++) {
         uint32_t row = item->row_first + r;
-        uint64_t index = row_index(s, item->seq, item->kv_head, row);
-        struct sum sum = sum_keys(s, item->seq, row, item->kv_begin, item->kv_end);
+        uint64_t index = row_index(s, item->seq, head, row);
+        struct sum sum = s->listed
+                             ? sum_spans(s, item)
+                             : sum_keys(s, item->seq, row, item->kv_begin, item->kv_end);
         if (item->partial == RAPT_DIRECT) {
             assert_int_equal(item->flags, 0);
             finish_row(m, index, sum);
@@ -154,7 +204,7 @@ static inline void run_merge(struct machine *m, const struct rapt_step_merge *me
 static inline void run(const struct scene *s)
 {
     const struct rapt_work *w = &s->work;
-    uint64_t n_rows = (uint64_t)s->cu_q[s->batch.n_seqs] * s->params.n_kv_heads * s->params.group;
+    uint64_t n_rows = (uint64_t)s->cu_q[s->batch.n_seqs] * s->params.n_groups * s->params.group;
     struct machine m = {.s = s};
     m.partials = calloc(w->n_partial_rows + 1, sizeof *m.partials);
     m.out = calloc(n_rows + 1, sizeof *m.out);
@@ -174,7 +224,8 @@ static inline void run(const struct scene *s)
             if (s->selection.staged && !round->decode)
                 check_staged(&m, item, i);
             assert_true(item->kv_begin <= item->kv_end);
-            assert_true(item->kv_end - item->kv_begin <= s->selection.max_keys_per_item);
+            assert_true((s->listed ? sum_spans(s, item).n : item->kv_end - item->kv_begin) <=
+                        s->selection.max_keys_per_item);
             run_item(&m, item, i);
         }
     }
@@ -182,10 +233,12 @@ static inline void run(const struct scene *s)
     for (uint32_t i = 0; i < w->n_merges; i++)
         run_merge(&m, &w->merges[i]);
     for (uint32_t b = 0; b < s->batch.n_seqs; b++)
-        for (uint32_t h = 0; h < s->params.n_kv_heads; h++)
+        for (uint32_t h = 0; h < s->params.n_groups; h++)
             for (uint32_t r = 0; r < rapt_batch_q_len(&s->batch, b) * s->params.group; r++) {
                 uint64_t index = row_index(s, b, h, r);
-                struct sum want = sum_keys(s, b, r, 0, rapt_batch_kv_len(&s->batch, b));
+                struct sum want = s->listed
+                                      ? sum_listed(s, b, h, r)
+                                      : sum_keys(s, b, r, 0, rapt_batch_kv_len(&s->batch, b));
                 assert_true(m.written[index]);
                 assert_int_equal(m.out[index].n, want.n);
                 assert_true(m.out[index].hash == want.hash);

@@ -30,6 +30,19 @@ struct scene {
     int32_t prefix[MAX_SEQS], q_pos[MAX_TOKENS];
     uint32_t max_kv;
     struct rapt_work work;
+    struct list_scene *listed; /* NULL = ranges in closed form */
+};
+
+/* Random lists of key blocks. */
+#define MAX_LISTS 2048
+#define MAX_ENTRIES (MAX_LISTS * 96)
+struct list_scene {
+    struct rapt_spans_source source;
+    uint32_t row_first[MAX_SEQS + 1], indptr[MAX_LISTS + 1], group_set[64];
+    uint32_t indices[MAX_ENTRIES], tiles[MAX_ENTRIES];
+    uint8_t kinds[MAX_ENTRIES];
+    struct rapt_spans spans;
+    struct rapt_work_lists lists;
 };
 
 static inline void random_mask(uint64_t *rng, struct scene *s)
@@ -112,7 +125,7 @@ static inline void random_selection(uint64_t *rng, struct scene *s)
     }
     s->params = (struct rapt_work_params){
         .selection = sel,
-        .n_kv_heads = 1 + random_below(rng, 4),
+        .n_groups = 1 + random_below(rng, 4),
         .group = 1 + random_below(rng, 6),
     };
     uint32_t split = random_below(rng, 4);
@@ -123,12 +136,72 @@ static inline void random_selection(uint64_t *rng, struct scene *s)
         s->params.fixed_split = fixed;
 }
 
+static inline void random_list(uint64_t *rng, struct list_scene *l, uint32_t n_keys, uint32_t *n)
+{
+    uint32_t n_blocks = (n_keys + l->source.block_kv - 1) / l->source.block_kv;
+    uint32_t keep = random_below(rng, 101), kind = random_below(rng, 4);
+    for (uint32_t i = 0; i < n_blocks; i++) {
+        if (random_below(rng, 100) >= keep)
+            continue;
+        l->indices[*n] = i;
+        l->kinds[*n] = (uint8_t)(kind < 3 ? kind : random_below(rng, 3));
+        l->tiles[*n] = *n;
+        ++*n;
+    }
+}
+
+/* Of the scene's batch. Call after random_selection; `l` lives as long as the scene. */
+static inline void random_lists(uint64_t *rng, struct scene *s, struct list_scene *l)
+{
+    uint32_t n_rows = 0, n_entries = 0;
+    s->listed = l;
+    l->source = (struct rapt_spans_source){
+        .n_seqs = s->batch.n_seqs,
+        .n_sets = 1 + random_below(rng, 3),
+        .block_kv = 16u << random_below(rng, 5),
+        .row_first = l->row_first,
+        .indptr = l->indptr,
+        .indices = l->indices,
+        .kinds = l->kinds,
+        .tiles = l->tiles,
+        .cu_kv = s->cu_kv,
+    };
+    l->lists.block_q = 16u << random_below(rng, 5);
+    for (uint32_t b = 0; b < s->batch.n_seqs; b++) {
+        l->row_first[b] = n_rows;
+        n_rows += (rapt_batch_q_len(&s->batch, b) + l->lists.block_q - 1) / l->lists.block_q;
+    }
+    l->row_first[s->batch.n_seqs] = n_rows;
+    l->source.n_rows = n_rows;
+    for (uint32_t set = 0; set < l->source.n_sets; set++)
+        for (uint32_t b = 0; b < s->batch.n_seqs; b++)
+            for (uint32_t row = l->row_first[b]; row < l->row_first[b + 1]; row++) {
+                l->indptr[set * n_rows + row] = n_entries;
+                random_list(rng, l, rapt_batch_kv_len(&s->batch, b), &n_entries);
+            }
+    l->indptr[l->source.n_sets * n_rows] = n_entries;
+    assert_int_equal(rapt_spans_build(&l->source, NULL, &l->spans), RAPT_OK);
+    s->params.list_block_q = 16;
+    if (random_below(rng, 2)) {
+        s->params.groups_per_kv = 1 + random_below(rng, 3);
+        s->params.n_groups *= s->params.groups_per_kv;
+    }
+    for (uint32_t g = 0; g < s->params.n_groups; g++)
+        l->group_set[g] = random_below(rng, l->source.n_sets);
+    l->lists.n_rows = n_rows;
+    l->lists.row_first = l->row_first;
+    l->lists.group_set = l->group_set;
+    l->lists.spans = &l->spans;
+    l->lists.first_word = 7;
+}
+
 static inline void build(struct scene *s)
 {
     struct rapt_work *w = &s->work;
     struct rapt_work count = {0};
     memset(w, 0, sizeof *w);
-    assert_int_equal(rapt_work_build(&s->params, &s->batch, &count), RAPT_OK);
+    count.lists = w->lists = s->listed ? &s->listed->lists : NULL;
+    assert_int_equal(rapt_work_build(&s->params, &s->batch, &s->closed, &count), RAPT_OK);
     w->items = calloc(count.n_items + 1, sizeof *w->items);
     w->merges = calloc(count.n_merges + 1, sizeof *w->merges);
     w->stages = calloc(count.n_stages + 1, sizeof *w->stages);
@@ -138,7 +211,7 @@ static inline void build(struct scene *s)
     w->stages_capacity = count.n_stages;
     w->rounds_capacity = count.n_rounds;
     w->partial_rows_capacity = count.n_partial_rows;
-    assert_int_equal(rapt_work_build(&s->params, &s->batch, w), RAPT_OK);
+    assert_int_equal(rapt_work_build(&s->params, &s->batch, &s->closed, w), RAPT_OK);
     assert_int_equal(w->n_items, count.n_items);
     assert_int_equal(w->n_merges, count.n_merges);
     assert_int_equal(w->n_stages, count.n_stages);
@@ -146,15 +219,17 @@ static inline void build(struct scene *s)
     assert_int_equal(w->n_partial_rows, count.n_partial_rows);
     if (w->n_items) {
         w->items_capacity = w->n_items - 1;
-        assert_int_equal(rapt_work_build(&s->params, &s->batch, w), RAPT_ERROR_CAPACITY);
+        assert_int_equal(rapt_work_build(&s->params, &s->batch, &s->closed, w), RAPT_ERROR_CAPACITY);
         assert_int_equal(w->n_items, count.n_items);
         w->items_capacity = w->n_items;
-        assert_int_equal(rapt_work_build(&s->params, &s->batch, w), RAPT_OK);
+        assert_int_equal(rapt_work_build(&s->params, &s->batch, &s->closed, w), RAPT_OK);
     }
 }
 
 static inline void drop(struct scene *s)
 {
+    if (s->listed)
+        rapt_spans_finish(&s->listed->spans, NULL);
     free(s->work.items);
     free(s->work.merges);
     free(s->work.stages);
@@ -176,7 +251,7 @@ static inline void plain(struct scene *s, uint32_t n, const uint32_t *q_len, con
     s->selection.decode_rows = 8;
     s->selection.target_items = 128;
     s->selection.max_keys_per_item = 65536;
-    s->params = (struct rapt_work_params){.selection = &s->selection, .n_kv_heads = 4, .group = 2};
+    s->params = (struct rapt_work_params){.selection = &s->selection, .n_groups = 4, .group = 2};
     assert_int_equal(rapt_mask_parse(NULL, "causal", NULL, &s->mask), RAPT_OK);
     s->batch.mask = s->mask;
     rapt_mask_lower(s->mask, &s->closed);
