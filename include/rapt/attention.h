@@ -611,8 +611,9 @@ RAPT_API void rapt_merger_reset(rapt_merger *merger);
 
 /* ----------------------------------------------------------------------------------------- cost */
 
-/* Exact work of a step, from lengths and mask alone. Host only, no device. Sums are 64-bit and
- * saturate. Of params only n_q_heads .. flags, page_size are used. */
+/* Exact work of a step, from lengths and mask (or block table) alone. Host only, no device. Sums are
+ * 64-bit and saturate. Of params only n_q_heads .. flags, page_size are used. With a block table `pairs`
+ * is the mean over the heads, rounded down, and K/V of all listed blocks count. */
 typedef struct rapt_cost {
     size_t struct_size;
     uint64_t pairs;        /* allowed (query token, key) pairs, summed over sequences */
