@@ -135,7 +135,12 @@ rapt_status rapt_batch_check(const struct rapt_batch *batch)
         if (status != RAPT_OK)
             return status;
     }
-    if (rapt_mask_needs_prefix(batch->mask) && !batch->prefix)
+    if (!batch->any_mask && !rapt_mask_is_closed(batch->mask))
+        return rapt_fail(
+            RAPT_ERROR_UNSUPPORTED,
+            "mask is not one interval of keys per query (full, causal, window, chunked, "
+            "prefix and sink_tokens joined by &): it needs a block table");
+    if (!batch->any_mask && rapt_mask_needs_prefix(batch->mask) && !batch->prefix)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "prefix is NULL: the mask mentions prefix, which needs int32[%u]",
                          batch->n_seqs);

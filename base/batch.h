@@ -17,6 +17,8 @@ struct rapt_batch {
     const int32_t *q_pos0, *q_pos, *kv_pos0;
     const rapt_mask *mask;
     const int32_t *prefix;
+    int any_mask; /* 0: the mask is lowered to one interval of keys per query, so it must be closed
+                   */
 };
 
 /* Every way lengths and tables can be wrong; messages name the array and index. */

@@ -421,6 +421,9 @@ static int input_mask(struct attend *attend)
             return cli_fail(cli_exit_code(status) == CLI_DEVICE ? CLI_DEVICE : CLI_USAGE,
                             "--mask: %s", rapt_last_error());
     }
+    if (!rapt_mask_is_closed(attend->mask))
+        return cli_fail(CLI_USAGE, "--mask: '%s' needs a block table (not in this build yet)",
+                        expression);
     if (!*window && !given(attend, ATTEND_CAUSAL))
         return 0;
     rapt_mask_destroy(&attend->mask);

@@ -13,11 +13,12 @@ struct rapt_mask_closed {
     int32_t limit;       /* RAPT_MASK_UNBOUNDED = none */
     int uses_prefix;
 };
-#define RAPT_MASK_UNBOUNDED 0x40000000 /* beyond every position; what kernels take for unbounded too */
+#define RAPT_MASK_UNBOUNDED                                                                        \
+    0x40000000 /* beyond every position; what kernels take for unbounded too */
 
-/* NULL mask = full. Several chunked(C) leaves of different C do not lower to one chunk number unless
- * one C divides the other (the smaller then wins); rapt_mask_create refuses such expressions with
- * RAPT_ERROR_UNSUPPORTED, so lowering a created mask cannot fail. */
+/* NULL mask = full. Several chunked(C) leaves of different C do not lower to one chunk number
+ * unless one C divides the other (the smaller then wins); rapt_mask_create refuses such expressions
+ * with RAPT_ERROR_UNSUPPORTED, so lowering a created mask cannot fail. */
 void rapt_mask_lower(const rapt_mask *mask, struct rapt_mask_closed *out_closed);
 
 /* The largest multiple of `step` (> 0) that is not above x. */
@@ -27,8 +28,8 @@ static inline int64_t rapt_floor_multiple(int64_t x, int64_t step)
     return x - rest - (rest < 0 ? step : 0);
 }
 
-/* First and last position a query at P may see, before `limit` and the prefix cut the end; INT64_MIN
- * and INT64_MAX: no bound. Both rise with P. */
+/* First and last position a query at P may see, before `limit` and the prefix cut the end;
+ * INT64_MIN and INT64_MAX: no bound. Both rise with P. */
 static inline int64_t rapt_mask_first(const struct rapt_mask_closed *mask, int64_t P)
 {
     int64_t first = mask->left >= RAPT_MASK_UNBOUNDED ? INT64_MIN : P - mask->left;

@@ -1,124 +1,181 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mask objects: postfix nodes kept for the element test, and their closed form for everything else.
- */
-#include <rapt/mask.h>
+/* Mask objects: postfix nodes kept for the element test, and their canonical and closed forms for
+ * everything else. */
+#include "expr.h"
 
 #include "error.h"
-#include "lower.h"
 
 #include <string.h>
 
-#define MAX_NODES 4096
-
-struct rapt_mask {
-    const rapt_allocator *allocator; /* points at allocator_copy or is NULL */
-    rapt_allocator allocator_copy;
-    struct rapt_mask_closed closed;
-    size_t n_nodes;
-    rapt_mask_node nodes[];
-};
-
 static const struct rapt_mask_closed closed_full = {
     .left = RAPT_MASK_UNBOUNDED, .right = RAPT_MASK_UNBOUNDED, .limit = RAPT_MASK_UNBOUNDED};
+static const struct rapt_mask_term full_term = {.op = RAPT_MASK_FULL, .span = 1};
 
-static int32_t min_i32(int32_t a, int32_t b)
+static rapt_status check_numbers(const rapt_mask_node *node)
 {
-    return a < b ? a : b;
-}
-
-static int32_t bound(int32_t n)
-{
-    return n < 0 || n > RAPT_MASK_UNBOUNDED ? RAPT_MASK_UNBOUNDED : n;
-}
-
-/* A leaf's closed form; RAPT_ERROR_ARGUMENT for numbers out of range. */
-static rapt_status lower_leaf(const rapt_mask_node *node, struct rapt_mask_closed *closed)
-{
-    *closed = closed_full;
     switch (node->op) {
-    case RAPT_MASK_FULL:
-        return RAPT_OK;
-    case RAPT_MASK_CAUSAL:
-        closed->right = 0;
-        return RAPT_OK;
     case RAPT_MASK_WINDOW:
         if (node->a < -1 || node->b < -1)
             return rapt_fail(RAPT_ERROR_ARGUMENT,
                              "window(%d, %d): each side is a count of keys, or -1 for unbounded",
                              node->a, node->b);
-        closed->left = bound(node->a);
-        closed->right = bound(node->b);
         return RAPT_OK;
     case RAPT_MASK_CHUNKED:
         if (node->a < 1)
             return rapt_fail(RAPT_ERROR_ARGUMENT, "chunked(%d): the chunk is at least 1 key",
                              node->a);
-        /* Positions stay below 2^30, so a larger chunk only separates negative positions from
-         * the rest, as 2^30 does. */
-        closed->chunk = min_i32(node->a, RAPT_MASK_UNBOUNDED);
-        return RAPT_OK;
-    case RAPT_MASK_PREFIX:
-        closed->uses_prefix = 1;
         return RAPT_OK;
     case RAPT_MASK_SINK_TOKENS:
         if (node->a < 0)
             return rapt_fail(RAPT_ERROR_ARGUMENT, "sink_tokens(%d): a count, 0 or more", node->a);
-        closed->limit = min_i32(node->a, RAPT_MASK_UNBOUNDED);
         return RAPT_OK;
+    case RAPT_MASK_DILATED:
+        if (node->a < 1 || node->b < 1)
+            return rapt_fail(RAPT_ERROR_ARGUMENT,
+                             "dilated(%d, %d): a count of keys and their distance, each at least 1",
+                             node->a, node->b);
+        return RAPT_OK;
+    default:
+        return RAPT_OK;
+    }
+}
+
+rapt_status rapt_mask_check_leaf(const rapt_mask_node *node)
+{
+    switch (node->op) {
+    case RAPT_MASK_FULL:
+    case RAPT_MASK_CAUSAL:
+    case RAPT_MASK_WINDOW:
+    case RAPT_MASK_CHUNKED:
+    case RAPT_MASK_PREFIX:
+    case RAPT_MASK_SINK_TOKENS:
+    case RAPT_MASK_SEGMENTS:
+    case RAPT_MASK_BIDIRECTIONAL:
+    case RAPT_MASK_DILATED:
+    case RAPT_MASK_BITMAP:
+    case RAPT_MASK_BLOCKS:
+    case RAPT_MASK_TREE:
+        return check_numbers(node);
     case RAPT_MASK_AND:
+    case RAPT_MASK_OR:
+    case RAPT_MASK_NOT:
         break;
     }
     return rapt_fail(RAPT_ERROR_ARGUMENT, "mask node %d is not a leaf this version knows",
                      (int)node->op);
 }
 
-static rapt_status intersect(struct rapt_mask_closed *a, const struct rapt_mask_closed *b)
+uint32_t rapt_mask_leaf_needs(rapt_mask_op op)
 {
-    if (a->chunk && b->chunk) {
-        int32_t small = min_i32(a->chunk, b->chunk);
-        int32_t large = a->chunk + b->chunk - small;
-        if (large % small != 0)
-            return rapt_fail(RAPT_ERROR_UNSUPPORTED,
-                             "chunked(%d) & chunked(%d): neither divides the other, which is not "
-                             "in this build yet",
-                             a->chunk, b->chunk);
-        a->chunk = small;
-    } else if (b->chunk) {
-        a->chunk = b->chunk;
+    switch (op) {
+    case RAPT_MASK_PREFIX:
+        return RAPT_MASK_NEEDS_PREFIX;
+    case RAPT_MASK_SEGMENTS:
+        return RAPT_MASK_NEEDS_SEGMENTS;
+    case RAPT_MASK_BIDIRECTIONAL:
+        return RAPT_MASK_NEEDS_BIDIRECTIONAL;
+    case RAPT_MASK_BITMAP:
+        return RAPT_MASK_NEEDS_BITMAP;
+    case RAPT_MASK_BLOCKS:
+        return RAPT_MASK_NEEDS_BLOCKS;
+    case RAPT_MASK_TREE:
+        return RAPT_MASK_NEEDS_PARENTS;
+    default:
+        return 0;
     }
-    a->left = min_i32(a->left, b->left);
-    a->right = min_i32(a->right, b->right);
-    a->limit = min_i32(a->limit, b->limit);
-    a->uses_prefix |= b->uses_prefix;
-    return RAPT_OK;
 }
 
-/* Conjunction is associative and commutative, so the closed form needs no stack, only a check that
- * the postfix program is one expression. */
-static rapt_status lower_nodes(const rapt_mask_node *nodes, size_t n_nodes,
-                               struct rapt_mask_closed *closed)
+static int32_t min_i32(int32_t a, int32_t b)
 {
-    size_t depth = 0;
-    *closed = closed_full;
-    for (size_t i = 0; i < n_nodes; i++) {
-        if (nodes[i].op == RAPT_MASK_AND) {
-            if (depth < 2)
-                return rapt_fail(RAPT_ERROR_ARGUMENT,
-                                 "mask node %zu: & has fewer than two operands", i);
-            depth--;
-            continue;
-        }
-        struct rapt_mask_closed leaf;
-        rapt_status status = lower_leaf(&nodes[i], &leaf);
-        if (status == RAPT_OK)
-            status = intersect(closed, &leaf);
-        if (status != RAPT_OK)
-            return status;
-        depth++;
+    return a < b ? a : b;
+}
+
+/* Takes a leaf of the outermost conjunction into the closed form; 0 if it has none. Chunks that do
+ * not divide each other are two sets of boundaries, which the form has no room for: the smaller
+ * then stands, and sees more than both. */
+static int close_leaf(struct rapt_mask_closed *closed, const struct rapt_mask_term *leaf)
+{
+    if (leaf->negated)
+        return 0;
+    switch (leaf->op) {
+    case RAPT_MASK_FULL:
+        return 1;
+    case RAPT_MASK_WINDOW:
+        closed->left = min_i32(closed->left, leaf->a);
+        closed->right = min_i32(closed->right, leaf->b);
+        return 1;
+    case RAPT_MASK_CHUNKED:
+        if (closed->chunk)
+            return 0;
+        closed->chunk = leaf->a;
+        return 1;
+    case RAPT_MASK_PREFIX:
+        closed->uses_prefix = 1;
+        return 1;
+    case RAPT_MASK_SINK_TOKENS:
+        closed->limit = min_i32(closed->limit, leaf->a);
+        return 1;
+    default:
+        return 0;
     }
-    if (depth != 1)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "the mask's %zu nodes are %zu expressions, not one",
-                         n_nodes, depth);
+}
+
+static void close_mask(rapt_mask *mask)
+{
+    const struct rapt_mask_term *root = mask->terms;
+    mask->closed = closed_full;
+    if (root->op != RAPT_MASK_AND) {
+        mask->is_closed = close_leaf(&mask->closed, root);
+        return;
+    }
+    mask->is_closed = 1;
+    for (size_t i = 1; i < mask->n_terms; i += (size_t)mask->terms[i].span)
+        mask->is_closed &= close_leaf(&mask->closed, &mask->terms[i]);
+}
+
+static uint64_t hash_terms(const struct rapt_mask_term *terms, size_t n_terms)
+{
+    const uint8_t *bytes = (const uint8_t *)terms;
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (size_t i = 0; i < n_terms * sizeof terms[0]; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001b3u;
+    return hash;
+}
+
+/* One block of memory: the object, its canonical form, its nodes. */
+static rapt_mask *allocate(const rapt_allocator *allocator, size_t n_nodes)
+{
+    rapt_mask *mask = rapt_alloc(
+        allocator, 1, sizeof *mask + n_nodes * (sizeof mask->terms[0] + sizeof mask->nodes[0]));
+    if (!mask)
+        return NULL;
+    if (allocator) {
+        mask->allocator_copy = *allocator;
+        mask->allocator = &mask->allocator_copy;
+    }
+    mask->n_nodes = n_nodes;
+    mask->terms = (struct rapt_mask_term *)(mask + 1);
+    mask->nodes = (rapt_mask_node *)(mask->terms + n_nodes);
+    return mask;
+}
+
+static rapt_status fill(rapt_mask *mask, const rapt_allocator *allocator,
+                        const rapt_mask_node *nodes, size_t n_nodes)
+{
+    struct rapt_mask_link *links =
+        rapt_alloc(allocator, n_nodes, sizeof links[0] + sizeof(int32_t));
+    if (!links)
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for a mask of %zu nodes", n_nodes);
+    rapt_status status = rapt_mask_canonical(nodes, n_nodes, links, (int32_t *)(links + n_nodes),
+                                             mask->terms, &mask->n_terms, &mask->depth);
+    rapt_free(allocator, links);
+    if (status != RAPT_OK)
+        return status;
+    memcpy(mask->nodes, nodes, n_nodes * sizeof nodes[0]);
+    for (size_t i = 0; i < n_nodes; i++)
+        mask->needs |= rapt_mask_leaf_needs(nodes[i].op);
+    mask->hash = hash_terms(mask->terms, mask->n_terms);
+    close_mask(mask);
     return RAPT_OK;
 }
 
@@ -128,25 +185,17 @@ rapt_status rapt_mask_create(const rapt_allocator *allocator, const rapt_mask_no
     if (!out_mask)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "out_mask is NULL");
     *out_mask = NULL;
-    if (!nodes || n_nodes == 0 || n_nodes > MAX_NODES)
+    if (!nodes || n_nodes == 0 || n_nodes > RAPT_MASK_MAX_NODES)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "n_nodes is %zu: expected 1 to %d",
-                         nodes ? n_nodes : 0, MAX_NODES);
-    struct rapt_mask_closed closed;
-    rapt_status status = lower_nodes(nodes, n_nodes, &closed);
-    if (status != RAPT_OK)
-        return status;
-    rapt_mask *mask = rapt_alloc(allocator, 1, sizeof *mask + n_nodes * sizeof nodes[0]);
+                         nodes ? n_nodes : 0, RAPT_MASK_MAX_NODES);
+    rapt_mask *mask = allocate(allocator, n_nodes);
     if (!mask)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for a mask of %zu nodes", n_nodes);
-    if (allocator) {
-        mask->allocator_copy = *allocator;
-        mask->allocator = &mask->allocator_copy;
-    }
-    mask->closed = closed;
-    mask->n_nodes = n_nodes;
-    memcpy(mask->nodes, nodes, n_nodes * sizeof nodes[0]);
+    rapt_status status = fill(mask, allocator, nodes, n_nodes);
+    if (status != RAPT_OK)
+        rapt_mask_destroy(&mask);
     *out_mask = mask;
-    return RAPT_OK;
+    return status;
 }
 
 void rapt_mask_destroy(rapt_mask **mask)
@@ -167,31 +216,37 @@ void rapt_mask_lower(const rapt_mask *mask, struct rapt_mask_closed *out_closed)
     *out_closed = mask ? mask->closed : closed_full;
 }
 
+int rapt_mask_is_closed(const rapt_mask *mask)
+{
+    return !mask || mask->is_closed;
+}
+
+uint32_t rapt_mask_needs(const rapt_mask *mask)
+{
+    return mask ? mask->needs : 0;
+}
+
 int rapt_mask_needs_prefix(const rapt_mask *mask)
 {
-    return mask && mask->closed.uses_prefix;
+    return (rapt_mask_needs(mask) & RAPT_MASK_NEEDS_PREFIX) != 0;
+}
+
+const struct rapt_mask_term *rapt_mask_terms(const rapt_mask *mask, size_t *out_n_terms)
+{
+    *out_n_terms = mask ? mask->n_terms : 1;
+    return mask ? mask->terms : &full_term;
 }
 
 int rapt_mask_equal(const rapt_mask *a, const rapt_mask *b)
 {
-    struct rapt_mask_closed x, y;
-    rapt_mask_lower(a, &x);
-    rapt_mask_lower(b, &y);
-    return x.left == y.left && x.right == y.right && x.chunk == y.chunk && x.limit == y.limit &&
-           x.uses_prefix == y.uses_prefix;
+    size_t n_a, n_b;
+    const struct rapt_mask_term *x = rapt_mask_terms(a, &n_a), *y = rapt_mask_terms(b, &n_b);
+    return n_a == n_b && memcmp(x, y, n_a * sizeof x[0]) == 0;
 }
 
 uint64_t rapt_mask_hash(const rapt_mask *mask)
 {
-    struct rapt_mask_closed closed;
-    rapt_mask_lower(mask, &closed);
-    const uint32_t words[] = {(uint32_t)closed.left, (uint32_t)closed.right, (uint32_t)closed.chunk,
-                              (uint32_t)closed.limit, (uint32_t)closed.uses_prefix};
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, a byte at a time */
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        for (int shift = 0; shift < 32; shift += 8)
-            hash = (hash ^ (words[i] >> shift & 0xff)) * 0x100000001b3u;
-    return hash;
+    return mask ? mask->hash : hash_terms(&full_term, 1);
 }
 
 static int32_t narrow(int64_t x)
@@ -211,43 +266,4 @@ void rapt_mask_interval(const rapt_mask *mask, int32_t pos, int32_t prefix, int3
         hi = (int64_t)prefix - 1;
     *out_lo = narrow(lo);
     *out_hi = narrow(hi);
-}
-
-/* of its own: what is checked against the closed form shares nothing with it */
-static int64_t chunk_of(int64_t pos, int64_t size)
-{
-    return pos / size - (pos % size < 0);
-}
-
-static int leaf_allows(const rapt_mask_node *node, int64_t p, int64_t j, int32_t prefix)
-{
-    switch (node->op) {
-    case RAPT_MASK_CAUSAL:
-        return j <= p;
-    case RAPT_MASK_WINDOW:
-        return (bound(node->a) == RAPT_MASK_UNBOUNDED || j >= p - node->a) &&
-               (bound(node->b) == RAPT_MASK_UNBOUNDED || j <= p + node->b);
-    case RAPT_MASK_CHUNKED:
-        return chunk_of(p, node->a) == chunk_of(j, node->a);
-    case RAPT_MASK_PREFIX:
-        return j < prefix;
-    case RAPT_MASK_SINK_TOKENS:
-        return j < node->a;
-    case RAPT_MASK_FULL:
-    case RAPT_MASK_AND:
-        break;
-    }
-    return 1;
-}
-
-/* By definition, leaf by leaf, and so independent of the closed form that checks compare it with.
- */
-int rapt_mask_allows(const rapt_mask *mask, int32_t pos, int32_t key, int32_t prefix)
-{
-    if (!mask)
-        return 1;
-    for (size_t i = 0; i < mask->n_nodes; i++)
-        if (!leaf_allows(&mask->nodes[i], pos, key, prefix))
-            return 0;
-    return 1;
 }

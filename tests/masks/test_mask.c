@@ -2,6 +2,7 @@
 /* Mask expressions: text form, checks of nodes, and the closed form against the definition. */
 #include <rapt/mask.h>
 
+#include "batch.h"
 #include "fail_alloc.h"
 #include "lower.h"
 #include "random.h"
@@ -132,18 +133,17 @@ static void syntax_errors_say_the_column(void **state)
     check_refused("causal && full", RAPT_ERROR_SYNTAX, 9, "expected a mask");
 }
 
-static void the_rest_of_the_language_is_known_by_name(void **state)
+static void operators_and_leaves_want_their_operands(void **state)
 {
     (void)state;
-    check_refused("causal | prefix", RAPT_ERROR_UNSUPPORTED, 8, "| is not in this build yet");
-    check_refused("!causal", RAPT_ERROR_UNSUPPORTED, 1, "! is not in this build yet");
-    check_refused("causal & (segments)", RAPT_ERROR_UNSUPPORTED, 11, "segments is not in");
-    check_refused("bidirectional", RAPT_ERROR_UNSUPPORTED, 1, "bidirectional");
-    check_refused("causal & dilated(4, 2)", RAPT_ERROR_UNSUPPORTED, 10, "dilated");
-    check_refused("bitmap", RAPT_ERROR_UNSUPPORTED, 1, "bitmap");
-    check_refused("blocks(64, 64)", RAPT_ERROR_UNSUPPORTED, 1, "blocks");
-    check_refused(" tree", RAPT_ERROR_UNSUPPORTED, 2, "tree");
-    check_refused("chunked(6) & chunked(4)", RAPT_ERROR_UNSUPPORTED, 1, "neither divides");
+    check_refused("!", RAPT_ERROR_SYNTAX, 2, "ends where a mask was expected");
+    check_refused("causal | ", RAPT_ERROR_SYNTAX, 10, "ends where a mask was expected");
+    check_refused("causal | | prefix", RAPT_ERROR_SYNTAX, 10, "expected a mask");
+    check_refused("causal ! prefix", RAPT_ERROR_SYNTAX, 8, "expected &, | or the end");
+    check_refused("causal & (! | full)", RAPT_ERROR_SYNTAX, 13, "expected a mask");
+    check_refused("blocks(64, 64)", RAPT_ERROR_SYNTAX, 7, "expected &, | or the end");
+    check_refused("dilated(4)", RAPT_ERROR_SYNTAX, 10, "expected ,");
+    check_refused("tree | trees", RAPT_ERROR_SYNTAX, 8, "there is no mask called trees");
 }
 
 static void impossible_numbers_are_named(void **state)
@@ -154,6 +154,8 @@ static void impossible_numbers_are_named(void **state)
     check_refused("chunked(0)", RAPT_ERROR_ARGUMENT, 1, "chunked(0)");
     check_refused("chunked(-4)", RAPT_ERROR_ARGUMENT, 1, "chunked(-4)");
     check_refused("sink_tokens(-1)", RAPT_ERROR_ARGUMENT, 1, "sink_tokens(-1)");
+    check_refused("dilated(0, 2)", RAPT_ERROR_ARGUMENT, 1, "dilated(0, 2)");
+    check_refused("causal | !(dilated(2, 0))", RAPT_ERROR_ARGUMENT, 12, "dilated(2, 0)");
 }
 
 static void deep_and_long_expressions_end_in_an_error(void **state)
@@ -175,6 +177,38 @@ static void deep_and_long_expressions_end_in_an_error(void **state)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s", i ? "&(full)" : "(full)");
     mask = parsed(text);
     rapt_mask_destroy(&mask);
+    /* Nor do any number of negations. */
+    memset(text, '!', 10001);
+    strcpy(text + 10001, "causal");
+    mask = parsed(text);
+    assert_false(rapt_mask_allows(mask, 5, 5, 0));
+    assert_true(rapt_mask_allows(mask, 5, 6, 0));
+    rapt_mask_destroy(&mask);
+}
+
+/* & and | in turn, as deep as nodes can say it: a limit, not a stack that overflows. */
+static void nodes_nest_to_a_limit(void **state)
+{
+    (void)state;
+    static rapt_mask_node nodes[4096];
+    for (int levels = 255; levels < 2000; levels += 1 + (levels > 257) * 500) {
+        size_t n = 0;
+        nodes[n++] = (rapt_mask_node){RAPT_MASK_WINDOW, 3, 4};
+        for (int i = 0; i < levels; i++) {
+            nodes[n++] = (rapt_mask_node){RAPT_MASK_DILATED, 2 + i, 2};
+            nodes[n++].op = i % 2 ? RAPT_MASK_AND : RAPT_MASK_OR;
+        }
+        rapt_mask *mask;
+        rapt_status status = rapt_mask_create(NULL, nodes, n, &mask);
+        assert_int_equal(status, levels <= 256 ? RAPT_OK : RAPT_ERROR_ARGUMENT);
+        if (status != RAPT_OK)
+            assert_non_null(strstr(rapt_last_error(), "deeper than 256"));
+        rapt_mask_destroy(&mask);
+        for (size_t i = 0; i < n; i++)
+            nodes[i].op = nodes[i].op == RAPT_MASK_AND ? RAPT_MASK_OR : nodes[i].op;
+        assert_int_equal(rapt_mask_create(NULL, nodes, n, &mask), RAPT_OK);
+        rapt_mask_destroy(&mask);
+    }
 }
 
 static void nodes_must_be_one_expression(void **state)
@@ -185,10 +219,16 @@ static void nodes_must_be_one_expression(void **state)
         rapt_mask_node nodes[3];
         size_t n;
     } bad[] = {
-        {{causal, causal}, 2}, {{and}, 1},
-        {{causal, and}, 2},    {{causal, and, causal}, 3},
-        {{causal, {0}}, 2},    {{{(rapt_mask_op)99, 0, 0}}, 1},
+        {{causal, causal}, 2},
+        {{and}, 1},
+        {{causal, and}, 2},
+        {{causal, and, causal}, 3},
+        {{causal, {0}}, 2},
+        {{{(rapt_mask_op)99, 0, 0}}, 1},
         {{causal}, 0},
+        {{{RAPT_MASK_NOT, 0, 0}, causal}, 2},
+        {{{RAPT_MASK_OR, 0, 0}}, 1},
+        {{causal, {RAPT_MASK_OR, 0, 0}}, 2},
     };
     rapt_mask *mask;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -328,11 +368,12 @@ static void random_expressions_agree_with_the_definition(void **state)
         size_t n_leaves, n = random_nodes(&seed, range, nodes, leaves, &n_leaves);
         rapt_mask *mask;
         rapt_status status = rapt_mask_create(NULL, nodes, n, &mask);
-        if (status == RAPT_ERROR_UNSUPPORTED) {
+        assert_int_equal(status, RAPT_OK);
+        if (!rapt_mask_is_closed(mask)) {
             assert_true(range > 100); /* two large chunks */
+            rapt_mask_destroy(&mask);
             continue;
         }
-        assert_int_equal(status, RAPT_OK);
         int32_t prefix = random_between(&seed, -2, range);
         if (range == 40) {
             for (int32_t pos = -45; pos < 90; pos += 1 + (int32_t)random_below(&seed, 9))
@@ -381,6 +422,26 @@ static void lowering_gives_the_kernels_numbers(void **state)
     assert_memory_equal(&full, &closed, sizeof full);
 }
 
+/* Whoever lowers a mask to numbers is told where that would lie. */
+static void batches_refuse_masks_they_would_lower(void **state)
+{
+    (void)state;
+    const int32_t cu[2] = {0, 4};
+    static const char *const open[] = {"causal | prefix", "!causal", "segments", "dilated(4, 2)",
+                                       "chunked(6) & chunked(4)"};
+    struct rapt_batch batch = {.n_seqs = 1, .cu_q = cu, .cu_kv = cu};
+    for (size_t i = 0; i < sizeof open / sizeof open[0]; i++) {
+        rapt_mask *mask = parsed(open[i]);
+        batch.mask = mask;
+        batch.any_mask = 0;
+        assert_int_equal(rapt_batch_check(&batch), RAPT_ERROR_UNSUPPORTED);
+        assert_non_null(strstr(rapt_last_error(), "needs a block table"));
+        batch.any_mask = 1;
+        assert_int_equal(rapt_batch_check(&batch), RAPT_OK);
+        rapt_mask_destroy(&mask);
+    }
+}
+
 static void failing_allocators_are_survived(void **state)
 {
     (void)state;
@@ -398,7 +459,7 @@ static void failing_allocators_are_survived(void **state)
         assert_null(mask);
         assert_int_equal(counts.n_alive, 0);
     }
-    assert_int_equal(n_failed, 1);
+    assert_int_equal(n_failed, 2);
     memset(&allocator, 0, sizeof allocator); /* the mask keeps its own copy */
     rapt_mask_destroy(&mask);
     assert_int_equal(counts.n_alive, 0);
@@ -411,14 +472,16 @@ int main(void)
         cmocka_unit_test(empty_intervals_are_empty),
         cmocka_unit_test(text_is_forgiving_of_space_and_parentheses),
         cmocka_unit_test(syntax_errors_say_the_column),
-        cmocka_unit_test(the_rest_of_the_language_is_known_by_name),
+        cmocka_unit_test(operators_and_leaves_want_their_operands),
         cmocka_unit_test(impossible_numbers_are_named),
         cmocka_unit_test(deep_and_long_expressions_end_in_an_error),
+        cmocka_unit_test(nodes_nest_to_a_limit),
         cmocka_unit_test(nodes_must_be_one_expression),
         cmocka_unit_test(equality_is_of_what_is_meant),
         cmocka_unit_test(prefix_is_asked_for),
         cmocka_unit_test(random_expressions_agree_with_the_definition),
         cmocka_unit_test(lowering_gives_the_kernels_numbers),
+        cmocka_unit_test(batches_refuse_masks_they_would_lower),
         cmocka_unit_test(failing_allocators_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
