@@ -2,6 +2,7 @@
 /* `rapt demo`: batches at the geometry of real models, ragged and paged as a server would have
  * them, and a picture of attention weights. Everything is computed on the device and checked. */
 #include "demo.h"
+#include "canvas.h"
 #include "case.h"
 #include "cli.h"
 #include "device.h"
@@ -136,7 +137,7 @@ static int run_demo(const struct option_value *values)
     printf("attention on %s\n", text);
     code = run_batches(easy);
     if (!code && !values[DEMO_NO_PICTURE].given) {
-        if (picture_available())
+        if (canvas_available())
             code = demo_picture(easy, text, path);
         else
             printf("\nno %s: this build has no cairo (meson found none), so it draws no pictures\n",

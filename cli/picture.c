@@ -1,38 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "picture.h"
 
-#include "cli.h"
-#include "output.h"
+#include "canvas.h"
 
 #include <stdio.h>
 
 #ifndef CLI_HAVE_CAIRO
 
-int picture_available(void)
-{
-    return 0;
-}
-
 int picture_write(const struct picture *picture, const char *option, const char *path)
 {
     (void)picture;
-    return cli_fail(CLI_USAGE, "%s %s: this build has no cairo, so it draws no pictures", option,
-                    path);
+    return canvas_missing(option, path);
 }
 
 #else
 
-#include <cairo.h>
-
 #include <math.h>
-#include <string.h>
 
 enum { CELL = 12, LABELS = 64, TOP = 128, PANEL_HEAD = 48, GAP = 34, RIGHT = 112, BOTTOM = 46 };
-
-int picture_available(void)
-{
-    return 1;
-}
 
 /* Dark violet through red and orange to pale yellow: equal steps of weight look like equal steps of
  * light, in grey print too. */
@@ -54,23 +39,6 @@ static void color_of(double t, double *rgb)
 static double shade(double weight)
 {
     return sqrt(weight);
-}
-
-static void text(cairo_t *cr, double x, double y, double size, int bold, double align,
-                 const char *words)
-{
-    cairo_text_extents_t extents;
-    cairo_select_font_face(cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
-                           bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
-    cairo_set_font_size(cr, size);
-    cairo_text_extents(cr, words, &extents);
-    cairo_move_to(cr, x - align * extents.x_advance, y);
-    cairo_show_text(cr, words);
-}
-
-static void ink(cairo_t *cr, double grey)
-{
-    cairo_set_source_rgb(cr, grey, grey, grey * 1.04 > 1 ? 1 : grey * 1.04);
 }
 
 static void draw_cells(cairo_t *cr, const struct picture *picture, const float *weights, double x,
@@ -96,7 +64,7 @@ static void draw_cells(cairo_t *cr, const struct picture *picture, const float *
     }
     cairo_set_antialias(cr, CAIRO_ANTIALIAS_DEFAULT);
     cairo_set_line_width(cr, 1);
-    ink(cr, 0.75);
+    canvas_ink(cr, 0.75);
     cairo_rectangle(cr, x - 0.5, y - 0.5, side + 1, side + 1);
     cairo_stroke(cr);
 }
@@ -107,8 +75,8 @@ static void draw_note(cairo_t *cr, double x, double y, const char *words)
     cairo_save(cr);
     cairo_translate(cr, x, y);
     cairo_rotate(cr, 0.7853981633974483);
-    ink(cr, 0.42);
-    text(cr, 0, 0, 12.5, 0, 0.5, words);
+    canvas_ink(cr, 0.42);
+    canvas_text(cr, 0, 0, 12.5, 0, 0.5, words);
     cairo_restore(cr);
 }
 
@@ -128,24 +96,24 @@ static void draw_labels(cairo_t *cr, const struct picture *picture, double x, do
 {
     uint32_t n = picture->n_words;
     double side = (double)n * CELL;
-    ink(cr, 0.25);
+    canvas_ink(cr, 0.25);
     for (uint32_t i = 0; i < n; i++) {
         double at = ((double)i + 0.5) * CELL + 3.2;
         if (queries)
-            text(cr, x - 6, y + at, 9.5, 0, 1, picture->words[i]);
+            canvas_text(cr, x - 6, y + at, 9.5, 0, 1, picture->words[i]);
         cairo_save(cr);
         cairo_translate(cr, x + at, y - 6);
         cairo_rotate(cr, -1.5707963267948966);
-        text(cr, 0, 0, 9.5, 0, 0, picture->words[i]);
+        canvas_text(cr, 0, 0, 9.5, 0, 0, picture->words[i]);
         cairo_restore(cr);
     }
-    ink(cr, 0.4);
-    text(cr, x + side / 2, y + side + 20, 12, 0, 0.5, "key (the word looked at)");
+    canvas_ink(cr, 0.4);
+    canvas_text(cr, x + side / 2, y + side + 20, 12, 0, 0.5, "key (the word looked at)");
     if (queries) {
         cairo_save(cr);
         cairo_translate(cr, x - LABELS + 4, y + side / 2);
         cairo_rotate(cr, -1.5707963267948966);
-        text(cr, 0, 0, 12, 0, 0.5, "query (the word that looks)");
+        canvas_text(cr, 0, 0, 12, 0, 0.5, "query (the word that looks)");
         cairo_restore(cr);
     }
 }
@@ -160,49 +128,41 @@ static void draw_scale(cairo_t *cr, double x, double y, double height)
         cairo_rectangle(cr, x, y + i, 16, 1.5);
         cairo_fill(cr);
     }
-    ink(cr, 0.3);
+    canvas_ink(cr, 0.3);
     for (size_t i = 0; i < sizeof ticks / sizeof *ticks; i++) {
         char label[16];
         double at = y + (1 - shade(ticks[i])) * height;
         snprintf(label, sizeof label, "%g", ticks[i]);
         cairo_rectangle(cr, x + 16, at - 0.5, 5, 1);
         cairo_fill(cr);
-        text(cr, x + 25, at + 3.5, 10.5, 0, 0, label);
+        canvas_text(cr, x + 25, at + 3.5, 10.5, 0, 0, label);
     }
-    text(cr, x, y - 26, 12, 0, 0, "weight");
-    text(cr, x, y - 11, 10, 0, 0, "(root scale)");
+    canvas_text(cr, x, y - 26, 12, 0, 0, "weight");
+    canvas_text(cr, x, y - 11, 10, 0, 0, "(root scale)");
     cairo_set_source_rgb(cr, 0.945, 0.945, 0.955);
     cairo_rectangle(cr, x, y + height + 22, 16, 16);
     cairo_fill_preserve(cr);
-    ink(cr, 0.75);
+    canvas_ink(cr, 0.75);
     cairo_set_line_width(cr, 1);
     cairo_stroke(cr);
-    ink(cr, 0.3);
-    text(cr, x + 25, y + height + 34, 10.5, 0, 0, "masked");
+    canvas_ink(cr, 0.3);
+    canvas_text(cr, x + 25, y + height + 34, 10.5, 0, 0, "masked");
 }
 
 static void draw(cairo_t *cr, const struct picture *picture, double width)
 {
     double side = (double)picture->n_words * CELL;
-    /* Turned words come out uneven when letters are fitted to pixels. */
-    cairo_font_options_t *font = cairo_font_options_create();
-    cairo_font_options_set_hint_style(font, CAIRO_HINT_STYLE_NONE);
-    cairo_font_options_set_hint_metrics(font, CAIRO_HINT_METRICS_OFF);
-    cairo_set_font_options(cr, font);
-    cairo_font_options_destroy(font);
-    cairo_set_source_rgb(cr, 1, 1, 1);
-    cairo_paint(cr);
-    ink(cr, 0.08);
-    text(cr, 24, 34, 20, 1, 0, picture->title);
-    ink(cr, 0.35);
-    text(cr, 24, 56, 12.5, 0, 0, picture->subtitle);
+    canvas_ink(cr, 0.08);
+    canvas_text(cr, 24, 34, 20, 1, 0, picture->title);
+    canvas_ink(cr, 0.35);
+    canvas_text(cr, 24, 56, 12.5, 0, 0, picture->subtitle);
     for (uint32_t i = 0; i < picture->n_panels; i++) {
         const struct picture_panel *panel = &picture->panels[i];
         double x = 24 + LABELS + i * (side + GAP), y = TOP + PANEL_HEAD;
-        ink(cr, 0.12);
-        text(cr, x, TOP - 28, 14, 1, 0, panel->title);
-        ink(cr, 0.35);
-        text(cr, x, TOP - 11, 12, 0, 0, panel->subtitle);
+        canvas_ink(cr, 0.12);
+        canvas_text(cr, x, TOP - 28, 14, 1, 0, panel->title);
+        canvas_ink(cr, 0.35);
+        canvas_text(cr, x, TOP - 11, 12, 0, 0, panel->subtitle);
         draw_cells(cr, picture, panel->weights, x, y);
         draw_notes(cr, picture, panel, x, y);
         draw_labels(cr, picture, x, y, i == 0);
@@ -210,43 +170,13 @@ static void draw(cairo_t *cr, const struct picture *picture, double width)
     draw_scale(cr, width - RIGHT + 26, TOP + PANEL_HEAD + 40, 320);
 }
 
-struct sink {
-    FILE *file;
-};
-
-static cairo_status_t write_bytes(void *closure, const unsigned char *data, unsigned int n_bytes)
-{
-    struct sink *sink = closure;
-    return fwrite(data, 1, n_bytes, sink->file) == n_bytes ? CAIRO_STATUS_SUCCESS
-                                                           : CAIRO_STATUS_WRITE_ERROR;
-}
-
 int picture_write(const struct picture *picture, const char *option, const char *path)
 {
     double side = (double)picture->n_words * CELL;
     double width = 24 + LABELS + picture->n_panels * side + (picture->n_panels - 1) * GAP + RIGHT;
-    double height = TOP + PANEL_HEAD + side + BOTTOM;
-    cairo_surface_t *surface =
-        cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)ceil(width), (int)ceil(height));
-    cairo_t *cr = cairo_create(surface);
+    cairo_t *cr = canvas_create(width, TOP + PANEL_HEAD + side + BOTTOM);
     draw(cr, picture, width);
-    cairo_status_t drawn = cairo_status(cr);
-    cairo_destroy(cr);
-
-    struct output output = {0};
-    struct sink sink = {output_open(&output, option, path)};
-    int code = sink.file ? 0 : CLI_USAGE;
-    if (!code) {
-        if (drawn == CAIRO_STATUS_SUCCESS)
-            drawn = cairo_surface_write_to_png_stream(surface, write_bytes, &sink);
-        code = output_close(&output, sink.file, 0);
-        if (!code && drawn != CAIRO_STATUS_SUCCESS)
-            code = cli_fail(CLI_USAGE, "%s %s: %s", option, path, cairo_status_to_string(drawn));
-    }
-    code = code ? code : output_commit(&output);
-    output_finish(&output);
-    cairo_surface_destroy(surface);
-    return code;
+    return canvas_write(cr, option, path);
 }
 
 #endif

@@ -24,7 +24,5 @@ struct picture {
 /* Writes a PNG. 0, or CLI_USAGE after a line; without cairo in the build, CLI_USAGE and a line that
  * says so. */
 int picture_write(const struct picture *picture, const char *option, const char *path);
-/* Can this build draw? */
-int picture_available(void);
 
 #endif
