@@ -12,6 +12,7 @@
 #define LP_WORDS
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
+#include "lp_spans.glsl"
 #include "lp_stored.glsl"
 #include "lp_kv.glsl"
 
@@ -49,7 +50,6 @@ void main()
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
     float q[R * VECTORS_K * PER_WORD], o[R * O_SIZE], sum[R * O_SIZE], lost[R * O_SIZE];
     float m[R], top[R], l[R], l_sum[R], p[R];
-    lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     float scale = uintBitsToFloat(HEADER(scale));
     [[unroll]] for (uint r = 0; r < R; r++) {
@@ -71,8 +71,8 @@ void main()
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
     uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
     uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
-    uint first = item.kv_begin, touched = 0;
-    if (first < item.kv_end)
+    uint first = first_keys(item), touched = 0;
+    if (first < span_end)
         do {
             float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
@@ -81,18 +81,19 @@ void main()
                 [[unroll]] for (uint i = 0; i < O_SIZE; i++)
                     o[r * O_SIZE + i] = 0.0;
             }
-            uint fold_end = min(item.kv_end, first + FOLD);
+            start_fold(first, FOLD);
             do {
                 float s[R * 8];
+                uint ahead = keys_ahead(first, 8);
                 [[unroll]] for (uint n = 0; n < 8; n++) {
-                    uint j = min(first + n, item.kv_end - 1);
+                    uint j = min(first + n, span_end - 1);
                     uint64_t row = key_index(kv, j, true) * INDEX_BYTES;
                     uint64_t scales = BLOCK_SCALES ? scale_index(kv, j, true) : 0;
                     /* The next step's rows are asked for as this one's are read, one word a cache line:
                      * heads interleaved with others' are not guessed by the machine's prefetcher. */
                     Words next = Words(
                         k_start +
-                        key_index(kv, min(first + 8 + n, item.kv_end - 1), true) * INDEX_BYTES);
+                        key_index(kv, min(ahead + n, item.kv_end - 1), true) * INDEX_BYTES);
                     [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
                         touched ^= next.at[w];
                     [[unroll]] for (uint r = 0; r < R; r++)
@@ -113,8 +114,8 @@ void main()
                 uint j = first + LANE;
                 float k_by = 1.0, v_by = 1.0;
                 if (ROW_SCALES) {
-                    k_by = row_scale(kv, min(j, item.kv_end - 1), true);
-                    v_by = row_scale(kv, min(j, item.kv_end - 1), false);
+                    k_by = row_scale(kv, min(j, span_end - 1), true);
+                    v_by = row_scale(kv, min(j, span_end - 1), false);
                 }
                 float weights[R * 8];
                 [[unroll]] for (uint r = 0; r < R; r++) {
@@ -127,8 +128,7 @@ void main()
                         x *= k_by;
                     if ((FEATURES & SCORE_FEATURES) != 0)
                         x = finish_score(x, item, rows[r], j);
-                    bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
-                    x = seen ? x : -INFINITY_F;
+                    x = sees(r, j) ? x : -INFINITY_F;
                     top[r] = max(top[r], lanes_max(x));
                     if (!has_const) {
                         float keep = weight(m[r], top[r]);
@@ -147,9 +147,9 @@ void main()
                 }
                 uint64_t v_rows[8], v_next[8], v_scales[8];
                 [[unroll]] for (uint n = 0; n < 8; n++) {
-                    uint j = min(first + n, item.kv_end - 1);
+                    uint j = min(first + n, span_end - 1);
                     v_rows[n] = key_index(kv, j, false) * INDEX_BYTES;
-                    v_next[n] = key_index(kv, min(j + 8, item.kv_end - 1), false) * INDEX_BYTES;
+                    v_next[n] = key_index(kv, min(ahead + n, item.kv_end - 1), false) * INDEX_BYTES;
                     v_scales[n] = BLOCK_SCALES ? scale_index(kv, j, false) : 0;
                 }
                 [[unroll]] for (uint w = 0; w < VECTORS_V; w++) {
@@ -174,8 +174,8 @@ void main()
                         [[unroll]] for (uint e = 0; e < PER_WORD; e++)
                             o[r * O_SIZE + w * PER_WORD + e] += part[r * PER_WORD + e];
                 }
-                first += 8;
-            } while (first < fold_end);
+                next_keys(item, first, 8);
+            } while (first < stop);
             [[unroll]] for (uint r = 0; r < R; r++) {
                 float keep = has_const ? 1.0 : weight(m_before[r], m[r]);
                 l_sum[r] = l_sum[r] * keep + l[r];
@@ -190,7 +190,7 @@ void main()
                     sum[at] = after;
                 }
             }
-        } while (first < item.kv_end);
+        } while (first < span_end);
 
     if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
         WORK(0) = 0.0;

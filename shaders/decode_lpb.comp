@@ -10,6 +10,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
+#include "lp_spans.glsl"
 #include "lp_stored.glsl"
 #include "lp_kv.glsl"
 
@@ -49,7 +50,6 @@ void main()
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
     float q[R * D], o[R * DV], o_sum[R * DV], p[R * BLOCKS];
     float m[R], top[R], l[R], l_sum[R], keep[R];
-    lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     float scale = uintBitsToFloat(HEADER(scale));
     [[unroll]] for (uint r = 0; r < R; r++) {
@@ -75,8 +75,8 @@ void main()
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
     uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
     uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
-    uint first = item.kv_begin, touched = 0;
-    if (first < item.kv_end)
+    uint first = first_keys(item), touched = 0;
+    if (first < span_end)
         do {
             float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
@@ -85,11 +85,12 @@ void main()
             }
             [[unroll]] for (uint i = 0; i < R * DV; i++)
                 o[i] = 0.0;
-            uint fold_end = min(item.kv_end, first + FOLD * gl_WorkGroupSize.x);
+            start_fold(first, FOLD * gl_WorkGroupSize.x);
             do {
                 /* The next step's rows are asked for now, one word a cache line. */
+                uint ahead = keys_ahead(first, BLOCKS * gl_WorkGroupSize.x);
                 [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    uint j = first + (b + BLOCKS) * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+                    uint j = ahead + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
                     j = min(j, item.kv_end - 1);
                     uint64_t k_row = k_start + key_index(kv, j, true) * INDEX_BYTES;
                     uint64_t v_row = v_start + key_index(kv, j, false) * INDEX_BYTES;
@@ -102,7 +103,7 @@ void main()
                 float k_by[BLOCKS], v_by[BLOCKS];
                 [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                     uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                    j = min(j, item.kv_end - 1);
+                    j = min(j, span_end - 1);
                     k_at[b] = key_index(kv, j, true) * INDEX_BYTES;
                     v_at[b] = key_index(kv, j, false) * INDEX_BYTES;
                     k_scales[b] = BLOCK_SCALES ? scale_index(kv, j, true) : 0;
@@ -135,8 +136,7 @@ void main()
                             s *= k_by[b];
                         if ((FEATURES & SCORE_FEATURES) != 0)
                             s = finish_score(s, item, rows[r], j);
-                        bool seen = int(j) >= rows[r].lo && int(j) <= rows[r].hi;
-                        p[r * BLOCKS + b] = seen ? s : -INFINITY_F;
+                        p[r * BLOCKS + b] = sees(r, j) ? s : -INFINITY_F;
                         top[r] = max(top[r], p[r * BLOCKS + b]);
                     }
                     keep[r] = 1.0;
@@ -171,15 +171,15 @@ void main()
                                     p[r * BLOCKS + b] * v[e];
                     }
                 }
-                first += BLOCKS * gl_WorkGroupSize.x;
-            } while (first < fold_end);
+                next_keys(item, first, BLOCKS * gl_WorkGroupSize.x);
+            } while (first < stop);
             [[unroll]] for (uint r = 0; r < R; r++) {
                 float scale_by = has_const ? 1.0 : weight(m_before[r], m[r]);
                 l_sum[r] = l_sum[r] * scale_by + l[r];
                 [[unroll]] for (uint d = 0; d < DV; d++)
                     o_sum[r * DV + d] = o_sum[r * DV + d] * scale_by + o[r * DV + d];
             }
-        } while (first < item.kv_end);
+        } while (first < span_end);
     if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
         WORK(0) = 0.0;
 

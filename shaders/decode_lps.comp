@@ -10,6 +10,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
+#include "lp_spans.glsl"
 #include "lp_stored.glsl"
 #include "lp_kv.glsl"
 
@@ -42,12 +43,9 @@ void unpack_quad(uvec4 quad)
 void main()
 {
     uint index = group_index();
-    if (index >= push.count)
-        ;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
     float q[R * D], o[R * DV], o_sum[R * DV], p[R];
     float m[R], top[R], l[R], l_sum[R], keep[R];
-    lp_row rows[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     float scale = uintBitsToFloat(HEADER(scale));
     [[unroll]] for (uint r = 0; r < R; r++) {
@@ -70,8 +68,8 @@ void main()
     } while (at < R * D);
 
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
-    uint first = item.kv_begin;
-    if (first < item.kv_end)
+    uint first = first_keys(item);
+    if (first < span_end)
         do {
             float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
@@ -80,9 +78,9 @@ void main()
             }
             [[unroll]] for (uint i = 0; i < R * DV; i++)
                 o[i] = 0.0;
-            uint fold_end = min(item.kv_end, first + FOLD * gl_WorkGroupSize.x);
+            start_fold(first, FOLD * gl_WorkGroupSize.x);
             do {
-                uint j = min(first + gl_LocalInvocationIndex, item.kv_end - 1);
+                uint j = min(first + gl_LocalInvocationIndex, span_end - 1);
                 uint k_at = (push.k_base + key_index(kv, j, true)) / PER_WORD;
                 uint v_at = (push.v_base + key_index(kv, j, false)) / PER_WORD;
                 uint k_last = (k_at + D / PER_WORD - 1) / 4, v_last = (v_at + DV / PER_WORD - 1) / 4;
@@ -103,9 +101,7 @@ void main()
                 [[unroll]] for (uint r = 0; r < R; r++) {
                     if ((FEATURES & SCORE_FEATURES) != 0)
                         p[r] = finish_score(p[r], item, rows[r], j);
-                    bool seen = int(first + gl_LocalInvocationIndex) >= rows[r].lo &&
-                                int(first + gl_LocalInvocationIndex) <= rows[r].hi;
-                    p[r] = seen ? p[r] : -INFINITY_F;
+                    p[r] = sees(r, first + gl_LocalInvocationIndex) ? p[r] : -INFINITY_F;
                     top[r] = max(top[r], p[r]);
                     keep[r] = 1.0;
                     if (!has_const) {
@@ -130,15 +126,15 @@ void main()
                         }
                     }
                 }
-                first += gl_WorkGroupSize.x;
-            } while (first < fold_end);
+                next_keys(item, first, gl_WorkGroupSize.x);
+            } while (first < stop);
             [[unroll]] for (uint r = 0; r < R; r++) {
                 float scale_by = has_const ? 1.0 : weight(m_before[r], m[r]);
                 l_sum[r] = l_sum[r] * scale_by + l[r];
                 [[unroll]] for (uint d = 0; d < DV; d++)
                     o_sum[r * DV + d] = o_sum[r * DV + d] * scale_by + o[r * DV + d];
             }
-        } while (first < item.kv_end);
+        } while (first < span_end);
 
     uint r = 0;
     do {
@@ -146,7 +142,8 @@ void main()
         float most = subgroupMax(top[0]);
         float share = has_const ? 1.0 : weight(m[0], most);
         float all_l = subgroupAdd(l_sum[0] * share);
-        bool mine = r < item.n_rows, writer = mine && gl_LocalInvocationIndex == 0;
+        bool mine = r < item.n_rows && index < push.count;
+        bool writer = mine && gl_LocalInvocationIndex == 0;
         lp_end end = end_row(item, row, r, writer, has_const ? m[0] : most, most, all_l);
         bool writes = mine && gl_LocalInvocationIndex < CHUNK_O;
         uint to = min(gl_LocalInvocationIndex, CHUNK_O - 1);

@@ -18,7 +18,8 @@ void main()
         return;
     uint w = header.merges_word + (push.first + index) * RAPT_STEP_MERGE_WORDS;
     uint seq = header.seqs_word + step_words[w] * RAPT_STEP_SEQ_WORDS;
-    uint kv_head = step_words[w + 1], row_first = step_words[w + 2], n_rows = step_words[w + 3];
+    uint head_first = step_words[w + 1] * header.group, row_first = step_words[w + 2];
+    uint n_rows = step_words[w + 3];
     uint first_partial = step_words[w + 4], n_parts = step_words[w + 5], stride = step_words[w + 6];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
     uint ml_base = push.work_base + header.partial_ml_word;
@@ -47,7 +48,7 @@ void main()
             o_lost = (o_next - o) - part;
             o = o_next;
         }
-        packed_row row = find_row(kv_head, row_first + r);
+        packed_row row = find_row(head_first, row_first + r);
         float m = has_const ? header.max_logit_const : top;
         float factor = finish_row(row.head, m, l);
         store_out4(out_index(seq, row) + d, o * factor);

@@ -13,6 +13,7 @@
 #extension GL_KHR_shader_subgroup_ballot : require
 #include "lp_common.glsl"
 #include "lp_rows.glsl"
+#include "lp_spans.glsl"
 
 const uint R = TILE_B;
 #ifdef LP_BROADCAST
@@ -110,14 +111,12 @@ const uint CHUNK_Q = D, CHUNK_O = DV;
 void main()
 {
     uint index = group_index();
-    if (index >= push.count)
-        ;
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
-    lp_row rows[R];
     float m[R], top[R], l[R], l_sum[R];
     bool has_const = wants(RAPT_FEAT_CONST_MAX);
-    int all_lo = 0, all_hi = 0x7fffffff;
     float scale = uintBitsToFloat(HEADER(scale));
+    item_lo = 0;
+    item_hi = 0x7fffffff;
     [[unroll]] for (uint i = 0; i < R * D; i++)
         q[i] = 0.0;
     [[unroll]] for (uint i = 0; i < R * DV; i++)
@@ -126,8 +125,8 @@ void main()
         /* lanes past the last row repeat it and write nothing */
         rows[r] = load_row(item, min(r * gl_WorkGroupSize.x + gl_LocalInvocationIndex,
                                      item.n_rows - 1));
-        all_lo = max(all_lo, rows[r].lo);
-        all_hi = min(all_hi, rows[r].hi);
+        item_lo = max(item_lo, rows[r].lo);
+        item_hi = min(item_hi, rows[r].hi);
         top[r] = -INFINITY_F;
         m[r] = has_const ? uintBitsToFloat(HEADER(max_logit_const)) : -INFINITY_F;
         l_sum[r] = 0.0;
@@ -142,8 +141,8 @@ void main()
         ROTATE(q, R * D, CHUNK_Q)
         at += CHUNK_Q;
     } while (at < R * D);
-    all_lo = subgroupMax(all_lo);
-    all_hi = subgroupMin(all_hi);
+    item_lo = subgroupMax(item_lo);
+    item_hi = subgroupMin(item_hi);
 
 #ifdef LP_SSBO
     uint k_base = (push.work_base + HEADER(stage_k_word) + item.stage_row * D) / 4;
@@ -160,8 +159,8 @@ void main()
 #endif
 #endif
 
-    uint j = item.kv_begin;
-    if (j < item.kv_end)
+    uint j = first_keys(item);
+    if (j < span_end)
         do {
             float m_before[R];
             [[unroll]] for (uint r = 0; r < R; r++) {
@@ -170,7 +169,7 @@ void main()
             }
             [[unroll]] for (uint i = 0; i < R * DV; i++)
                 o[i] = 0.0;
-            uint fold_end = min(item.kv_end, j + FOLD);
+            start_fold(j, FOLD);
             do {
                 uint at_key = j - item.kv_begin; /* a multiple of N; blocks are of 8 */
                 dot_products(k_base + LP_INDEX(at_key / 8 * (BLOCK * D)) + at_key % 8 * KEY);
@@ -180,7 +179,13 @@ void main()
                 if (int(j) < all_lo || int(j + N - 1) > all_hi)
                     [[unroll]] for (uint i = 0; i < R * N; i++) {
                         int key = int(j + i % N);
-                        s[i] = key >= rows[i / N].lo && key <= rows[i / N].hi ? s[i] : -INFINITY_F;
+                        s[i] = key >= lo[i / N] && key <= hi[i / N] ? s[i] : -INFINITY_F;
+                    }
+                if (LISTS && SPAN_HAS_BITS)
+                    [[unroll]] for (uint r = 0; r < R; r++) {
+                        uint bits = step_bits(r, j);
+                        [[unroll]] for (uint n = 0; n < N; n++)
+                            s[r * N + n] = (bits & 1u << n) != 0u ? s[r * N + n] : -INFINITY_F;
                     }
                 [[unroll]] for (uint r = 0; r < R; r++) {
                     [[unroll]] for (uint n = 0; n < N; n++)
@@ -200,8 +205,8 @@ void main()
                     l[r] += step_l;
                 }
                 add_values(v_base + LP_INDEX(at_key / 8 * (BLOCK * DV)) + at_key % 8 * KEY);
-                j += N;
-            } while (j < fold_end);
+                next_keys(item, j, N);
+            } while (j < stop);
             [[unroll]] for (uint r = 0; r < R; r++) {
                 float new_m = has_const ? m[r] : top[r];
                 float keep = has_const ? 1.0 : weight(m_before[r], new_m);
@@ -211,12 +216,12 @@ void main()
                 [[unroll]] for (uint d = 0; d < DV; d++)
                     o_sum[r * DV + d] = o_sum[r * DV + d] * keep + o[r * DV + d] * late;
             }
-        } while (j < item.kv_end);
+        } while (j < span_end);
 
     uint r = 0;
     do {
         uint packed = r * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-        bool mine = packed < item.n_rows;
+        bool mine = packed < item.n_rows && index < push.count;
         lp_row row = load_row(item, min(packed, item.n_rows - 1));
         lp_end end = end_row(item, row, packed, mine, m[0], top[0], l_sum[0]);
         at = 0;

@@ -43,6 +43,7 @@ bool wants(uint feature)
 
 struct lp_item {
     uint seq_word, kv_head, row_first, n_rows, kv_begin, kv_end, partial, stage_row, flags;
+    uint block_first, n_blocks, head_first;
 };
 
 lp_item load_item(uint index)
@@ -50,7 +51,8 @@ lp_item load_item(uint index)
     uint w = HEADER(items_word) + index * RAPT_STEP_ITEM_WORDS;
     uint seq_word = HEADER(seqs_word) + STEP(w) * RAPT_STEP_SEQ_WORDS;
     return lp_item(seq_word, STEP(w + 1), STEP(w + 2), STEP(w + 3), STEP(w + 4), STEP(w + 5),
-                   STEP(w + 6), STEP(w + 7), STEP(w + 8));
+                   STEP(w + 6), STEP(w + 7), STEP(w + 8), STEP(w + 9), STEP(w + 10),
+                   STEP(w + 11));
 }
 
 /* One packed row. Keys lo <= j <= hi of the item are its own; lo > hi: none. */
@@ -64,7 +66,7 @@ lp_row load_row(lp_item item, uint packed)
     lp_row row;
     uint r = item.row_first + packed, group = HEADER(group);
     row.token = r / group;
-    row.head = item.kv_head * group + (r - row.token * group);
+    row.head = item.head_first + (r - row.token * group);
     row.pos = int(STEP(item.seq_word + SEQ_Q_POS0)) + int(row.token);
     if (wants(RAPT_FEAT_Q_POS))
         row.pos = int(STEP(HEADER(q_pos_word) + STEP(item.seq_word + SEQ_Q_ROW) + row.token));

@@ -56,15 +56,15 @@ float weight_of(float a, float b)
     return a == NEG_INF ? 0.0 : exp_of(a - b);
 }
 
-/* One packed row R of a sequence and KV head. */
+/* One packed row R of a sequence and of the query heads from head_first on. */
 struct packed_row {
     uint token, head;
 };
 
-packed_row find_row(uint kv_head, uint r)
+packed_row find_row(uint head_first, uint r)
 {
     uint token = r / header.group;
-    return packed_row(token, kv_head * header.group + (r - token * header.group));
+    return packed_row(token, head_first + (r - token * header.group));
 }
 
 int row_position(uint seq, uint token)

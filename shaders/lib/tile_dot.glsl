@@ -42,7 +42,7 @@ void load_q(uint slice)
 {
     float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0);
     for (uint r = lane; r < BLOCK_Q; r += WG_SIZE) {
-        packed_row row = find_row(item.kv_head, item.row_first + min(r, item.n_rows - 1));
+        packed_row row = find_row(item.head_first, item.row_first + min(r, item.n_rows - 1));
         vec4 a, b, most = vec4(0.0);
         bool finite = true;
         [[dont_unroll]] for (uint e = 0; e < 4; e++) {

@@ -20,6 +20,7 @@
 #extension GL_EXT_spirv_intrinsics : require
 #endif
 #include "step.glsl"
+#include "spans.glsl"
 #include "storage.glsl"
 #include "kv.glsl"
 #include "logits.glsl"
@@ -65,7 +66,7 @@ shared ivec2 keys_of_row[BLOCK_Q];
 shared int latest_first, earliest_last; /* keys between these all rows may see */
 
 struct work_item {
-    uint seq, kv_head, row_first, n_rows, kv_begin, kv_end, partial;
+    uint seq, kv_head, row_first, n_rows, kv_begin, kv_end, partial, head_first;
 };
 
 uint lane, tx, ty;
@@ -124,7 +125,7 @@ void load_q(uint slice)
     [[unroll]] for (uint n = 0; n < Q_LOADS; n++) {
         uint t = n * WG_SIZE + lane, d = slice * SLICE + t % K_EIGHTS * 8;
         uint r = min(min(t / K_EIGHTS, BLOCK_Q - 1), item.n_rows - 1);
-        packed_row row = find_row(item.kv_head, item.row_first + r);
+        packed_row row = find_row(item.head_first, item.row_first + r);
         vec4 a, b;
         read_q(row, d, a, b);
         a = d < D ? a * scale : vec4(0.0);
@@ -143,12 +144,12 @@ void load_q(uint slice)
 }
 #endif
 
-/* Where the keys of the tile at j lie. Keys past the last repeat it: what lies behind the sequence is
- * never read, and the mask drops them. */
-void find_keys(uint j, uint turn)
+/* Where the keys of a tile lie. Keys past the last repeat it: what lies behind the sequence, or in keys
+ * no list names, is never read, and the mask drops them. */
+void find_keys(key_tile keys, uint turn)
 {
     for (uint i = lane; i < BLOCK_KV; i += WG_SIZE) {
-        key_place place = find_key(item.seq, item.kv_head, min(j + i, item.kv_end - 1));
+        key_place place = find_key(item.seq, item.kv_head, min(keys.begin + i, keys.end - 1));
         key_at[turn * BLOCK_KV + i] = place.element;
 #if HAS_SCALES
         scale_at[turn * BLOCK_KV + i] = place.scale;
@@ -189,20 +190,26 @@ void add_scores(uint slice)
 }
 #endif
 
-void finish_scores(uint j)
+void finish_scores(key_tile keys)
 {
+    uint j = keys.begin;
     if (!PLAIN_LOGITS)
         [[unroll]] for (uint i = 0; i < RM; i++)
             [[unroll]] for (uint n = 0; n < RN; n++)
                 score[i * RN + n] = finish_logit(score[i * RN + n], logit_rows[i],
-                                                 min(j + n * TX + tx, item.kv_end - 1));
-    if (int(j) < latest_first || int(j + BLOCK_KV - 1) > earliest_last)
+                                                 min(j + n * TX + tx, keys.end - 1));
+    if (some_unseen(keys, latest_first, earliest_last))
         [[unroll]] for (uint i = 0; i < RM; i++) {
-            ivec2 keys = keys_of_row[row_of(i)];
+            ivec2 seen = keys_of_row[row_of(i)];
+            uint bits = 0;
+            if (LISTS)
+                see_span(keys, item.row_first + min(row_of(i), item.n_rows - 1), seen, bits);
             [[unroll]] for (uint n = 0; n < RN; n++) {
                 int key = int(j + n * TX + tx);
-                score[i * RN + n] =
-                    key >= keys.x && key <= keys.y ? score[i * RN + n] : NEG_INF;
+                bool sees = key >= seen.x && key <= seen.y;
+                if (LISTS && has_bits(keys))
+                    sees = sees && bit_of(bits, key);
+                score[i * RN + n] = sees ? score[i * RN + n] : NEG_INF;
             }
         }
     [[unroll]] for (uint i = 0; i < RM; i++) {
@@ -284,7 +291,7 @@ void load_item(uint index)
     uint w = header.items_word + index * RAPT_STEP_ITEM_WORDS;
     item = work_item(header.seqs_word + step_words[w] * RAPT_STEP_SEQ_WORDS, step_words[w + 1],
                      step_words[w + 2], step_words[w + 3], step_words[w + 4], step_words[w + 5],
-                     step_words[w + 6]);
+                     step_words[w + 6], step_words[w + 11]);
     lane = gl_LocalInvocationIndex;
     tx = lane % TX;
     ty = lane / TX;
@@ -299,7 +306,7 @@ void start_rows()
     }
     barrier();
     for (uint r = lane; r < BLOCK_Q; r += WG_SIZE) {
-        packed_row row = find_row(item.kv_head, item.row_first + min(r, item.n_rows - 1));
+        packed_row row = find_row(item.head_first, item.row_first + min(r, item.n_rows - 1));
         ivec2 keys = row_keys(item.seq, row_position(item.seq, row.token), item.kv_begin, item.kv_end);
         keys_of_row[r] = keys;
         atomicMax(latest_first, keys.x);
@@ -313,7 +320,7 @@ void start_rows()
         if (!PLAIN_LOGITS)
             logit_rows[i] = load_logit_row(
                 item.seq,
-                find_row(item.kv_head, item.row_first + min(row_of(i), item.n_rows - 1)));
+                find_row(item.head_first, item.row_first + min(row_of(i), item.n_rows - 1)));
     }
 }
 
@@ -329,20 +336,22 @@ void start_rows()
 #define LATE(x)
 #endif
 
-void work_tiles()
+void work_tiles(key_tile keys)
 {
     uint turn = 0, since_fold = 0;
-    find_keys(item.kv_begin, 0);
+    bool more;
+    find_keys(keys, 0);
     if (TILE_D != 0)
         for (uint slice = 0; slice < N_SLICES; slice++)
             load_q(slice);
     barrier();
     AHEAD(fetch_k(0, 0));
-    for (uint j = item.kv_begin; j < item.kv_end; j += BLOCK_KV) {
+    do {
+        key_tile next = keys;
         [[unroll]] for (uint i = 0; i < RM * RN; i++)
             score[i] = 0.0;
-        bool more = j + BLOCK_KV < item.kv_end;
-        find_keys(more ? j + BLOCK_KV : j, turn ^ 1);
+        more = next_tile(next, BLOCK_KV, item.kv_begin, item.kv_end);
+        find_keys(next, turn ^ 1);
         for (uint slice = 0; slice < N_SLICES; slice++) {
             if (slice > 0)
                 barrier();
@@ -358,12 +367,12 @@ void work_tiles()
             }
             add_scores(slice);
         }
-        finish_scores(j);
+        finish_scores(keys);
         barrier();
         weigh_scores();
         AHEAD(commit_v(0, turn));
         barrier();
-        uint end = min(BLOCK_KV, item.kv_end - j);
+        uint end = min(BLOCK_KV, keys.end - keys.begin);
         for (uint first = 0; first < end; first += V_KEYS) {
             LATE(fetch_v(first, turn));
             if (FETCHED_LATE(first)) {
@@ -384,15 +393,16 @@ void work_tiles()
             fold();
             since_fold = 0;
         }
+        keys = next;
         barrier();
-    }
+    } while (more);
     fold();
 }
 
 void store_row(uint i, float l)
 {
     uint r = row_of(i);
-    packed_row row = find_row(item.kv_head, item.row_first + r);
+    packed_row row = find_row(item.head_first, item.row_first + r);
     float highest = top[i] * LOGIT_NATURAL;
     uint partial = item.partial + r, to;
     float factor = 1.0;
@@ -430,8 +440,9 @@ void main()
         return;
     load_item(push.first + index);
     start_rows();
-    if (item.kv_begin < item.kv_end)
-        work_tiles();
+    key_tile keys;
+    if (first_tile(push.first + index, item.kv_begin, item.kv_end, keys))
+        work_tiles(keys);
     [[unroll]] for (uint i = 0; i < RM; i++) {
         uint at = row_of(i) * TX + tx;
         lanes_of_row[at >> 2][at & 3] = l_whole[i];
