@@ -428,6 +428,32 @@ void rapt_plan_destroy(rapt_plan **plan)
     *plan = NULL;
 }
 
+/* --------------------------------------------------------------------------------------- guests */
+
+void rapt_plan_add_guest(rapt_plan *plan, struct rapt_plan_guest *guest)
+{
+    guest->next = plan->guests;
+    plan->guests = guest;
+}
+
+void rapt_plan_remove_guest(rapt_plan *plan, struct rapt_plan_guest *guest)
+{
+    struct rapt_plan_guest **at = &plan->guests;
+    while (*at && *at != guest)
+        at = &(*at)->next;
+    if (*at)
+        *at = guest->next;
+}
+
+void rapt_plan_reset_sets(rapt_plan *plan, uint32_t slot)
+{
+    rapt_sets_reset(&plan->sets, slot);
+    rapt_sets_reset(&plan->append.sets, slot);
+    rapt_sets_reset(&plan->rotate_q.sets, slot);
+    for (struct rapt_plan_guest *guest = plan->guests; guest; guest = guest->next)
+        rapt_sets_reset(&guest->sets, slot);
+}
+
 /* ----------------------------------------------------------------------------------------- bind */
 
 uint64_t rapt_plan_address(const rapt_device *device, const rapt_buffer *buffer)

@@ -31,8 +31,16 @@ struct rapt_plan_needs {
     uint64_t k_new, v_new;
 };
 
+/* Descriptor sets of an object that stands beside the plan (rapt/sparse.h) and records its steps. */
+struct rapt_plan_guest {
+    struct rapt_plan_guest *next;
+    struct rapt_sets sets; /* a slot each */
+};
+
 struct rapt_plan_slot {
     rapt_step step;
+    uint64_t total_kv; /* keys of all sequences */
+    uint32_t max_kv_len, max_q_len;
     struct rapt_work_round *rounds;
     struct rapt_plan_needs needs;
     uint32_t n_stages;
@@ -69,6 +77,7 @@ struct rapt_plan {
     struct rapt_append append, rotate_q;
     struct rapt_rotation rotation;
     struct rapt_plan_slot *slots;
+    struct rapt_plan_guest *guests;
     uint32_t *list_rows, *list_sets; /* RAPT_PLAN_BLOCKS: [max_batch], [n_groups], of the step that is
                                         prepared */
 
@@ -88,6 +97,12 @@ void rapt_plan_request(const rapt_plan_params *params, struct rapt_select_reques
  * made, for checks of the rest. */
 rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params *params,
                                     int force_prefill, int force_decode, rapt_plan **out_plan);
+
+void rapt_plan_add_guest(rapt_plan *plan, struct rapt_plan_guest *guest);
+/* One that was never added may be removed too. */
+void rapt_plan_remove_guest(rapt_plan *plan, struct rapt_plan_guest *guest);
+/* Nothing pending uses the slot's sets any more: the plan's and its guests'. */
+void rapt_plan_reset_sets(rapt_plan *plan, uint32_t slot);
 
 /* Address of a buffer's byte `offset`, 0 for a NULL buffer. */
 uint64_t rapt_plan_address(const rapt_device *device, const rapt_buffer *buffer);

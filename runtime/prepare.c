@@ -30,7 +30,8 @@ struct preparation {
     struct rapt_plan_needs needs;
     struct rapt_work work;
     struct rapt_plan_lists lists;
-    uint32_t total_q, n_pages;
+    uint32_t total_q, n_pages, max_kv_len, max_q_len;
+    uint64_t total_kv;
 };
 
 /* --------------------------------------------------------------------------------------- checks */
@@ -217,6 +218,9 @@ static void measure(struct preparation *prep)
     struct rapt_plan_needs *needs = &prep->needs;
     for (uint32_t b = 0; b < batch->n_seqs; b++) {
         uint32_t q_len = rapt_batch_q_len(batch, b), kv_len = rapt_batch_kv_len(batch, b);
+        prep->total_kv += kv_len;
+        prep->max_kv_len = kv_len > prep->max_kv_len ? kv_len : prep->max_kv_len;
+        prep->max_q_len = q_len > prep->max_q_len ? q_len : prep->max_q_len;
         needs->q =
             max64(needs->q, reach(&plan->q, base_of(&plan->q, step->q_offsets, batch->cu_q, b),
                                   q_len, plan->n_q_heads, plan->head_dim));
@@ -540,9 +544,10 @@ static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint3
     slot->lists.work.spans = NULL;
     slot->step.generation = plan->generation;
     slot->recorded = 0;
-    rapt_sets_reset(&plan->sets, prep->params.slot);
-    rapt_sets_reset(&plan->append.sets, prep->params.slot);
-    rapt_sets_reset(&plan->rotate_q.sets, prep->params.slot);
+    slot->total_kv = prep->total_kv;
+    slot->max_kv_len = prep->max_kv_len;
+    slot->max_q_len = prep->max_q_len;
+    rapt_plan_reset_sets(plan, prep->params.slot);
 }
 
 rapt_status rapt_plan_prepare(rapt_plan *plan, const rapt_step_params *params, rapt_step *out_step)
@@ -589,7 +594,5 @@ void rapt_plan_slot_done(rapt_plan *plan, uint32_t slot)
     if (!plan || slot >= plan->params.n_steps_in_flight)
         return;
     plan->slots[slot].recorded = 0;
-    rapt_sets_reset(&plan->sets, slot); /* nothing pending uses them any more */
-    rapt_sets_reset(&plan->append.sets, slot);
-    rapt_sets_reset(&plan->rotate_q.sets, slot);
+    rapt_plan_reset_sets(plan, slot);
 }

@@ -63,6 +63,10 @@ rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *pa
 /* The kernel of rapt_copier. */
 rapt_status rapt_select_copier(const rapt_caps *caps, int force,
                                struct rapt_kernel_choice *out_choice);
+/* The kernels of rapt/sparse.h: those named "chunk_mean", "moba_gate", ..., the first with the type of K
+ * in their names. */
+rapt_status rapt_select_sparse(const rapt_caps *caps, const rapt_plan_params *params,
+                               const char *name, int typed, struct rapt_kernel_choice *out_choice);
 /* The kernel that rotates queries ahead of the CPU driver's rows. */
 rapt_status rapt_select_rotate_q(const rapt_caps *caps, const rapt_plan_params *params,
                                  struct rapt_kernel_choice *out_choice);

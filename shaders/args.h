@@ -75,6 +75,11 @@
 #define RAPT_BINDS_APPEND_SCALES 0xe001fu /* with k_scale, v_scale */
 #define RAPT_BINDS_ROTATE 0x80083u /* step, q, work, rope */
 #define RAPT_BINDS_COPY 0x5u /* lists as step, the tensor as k */
+#define RAPT_BINDS_SCAN 0x81u /* step, work */
+#define RAPT_BINDS_MEAN 0x85u /* step, k, work */
+#define RAPT_BINDS_MEAN_SCALES 0x20085u /* with k_scale */
+#define RAPT_BINDS_GATE 0x80093u /* step, q, out (scores), work, rope */
+#define RAPT_BINDS_SELECT 0x9011u /* step, out (scores), blocks (lists), counts */
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */
@@ -371,6 +376,21 @@ struct rapt_push {
 #define rapt_rotate_rope_lo work_lo
 #define rapt_rotate_rope_hi work_hi
 #define rapt_rotate_bases_word lse_base /* uint[n_seqs][2]: where the sequences begin in Q */
+
+/* Selection (include/rapt/sparse.h). The workspace begins with uint[3][n_seqs + 1]: keys, chunks and
+ * query blocks before each sequence, and of all. */
+#define rapt_sparse_chunk lse_lo /* keys of a chunk */
+#define rapt_sparse_top_k lse_hi
+#define rapt_sparse_stride max_logit_lo /* scores of a row lie this far apart */
+#define rapt_sparse_first_row max_logit_hi /* whose scores lie at 0 */
+#define rapt_sparse_fill lse_base /* 1: scores that are none become -inf */
+#define rapt_sparse_means sinks_base /* word of the workspace: float[Hkv][D][pitch] */
+#define rapt_sparse_pitch max_logit_base
+#define rapt_sparse_block_q_shift slopes_base
+#define rapt_sparse_lists_base v_base
+#define rapt_sparse_counts_base bias_base
+#define RAPT_SELECT_CHUNKS 0u /* rows of select_top_k are (token, head), indices are chunks */
+#define RAPT_SELECT_KEYS 1u   /* rows are tokens, indices keys */
 
 /* A dispatch of n groups becomes a grid of min(n, GRID_X) x ceil(n / GRID_X); the index of a group
  * is y * min(n, GRID_X) + x, and groups at or past `count` return at once. */

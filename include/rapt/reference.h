@@ -204,6 +204,34 @@ RAPT_API rapt_status rapt_reference_merge(uint32_t n_parts, uint32_t n_rows, uin
                                           const float *parts_lse, const float *sinks, float *out,
                                           float *out_lse);
 
+/* ----------------------------------------------------------------------------- dynamic sparsity */
+
+/* MoBA's gates and choices in float64, on the stored values (sparse.h has the definition). Of the
+ * problem its mask, biases and V do not matter. out_gates: [total_q, Hq, gate_stride] or NULL,
+ * gate_stride at least the chunks of the longest sequence, -inf where a row may not choose; out_choices:
+ * [total_q, Hq, top_k] or NULL, ascending, the rest UINT32_MAX. row_first and row_step of params choose
+ * (token, head) rows, as for the attention. Errors: ARGUMENT, SHAPE, HOST_MEMORY. */
+RAPT_API rapt_status rapt_reference_moba(const rapt_problem *problem,
+                                         const rapt_reference_params *params, uint32_t chunk,
+                                         uint32_t top_k, uint32_t gate_stride, double *out_gates,
+                                         uint32_t *out_choices);
+
+/* How right a selection of the k largest scores is. Floats round, so a row counts as right when it has
+ * as many indices as it should, ascending and allowed, and no chosen score lies below the reference's
+ * k-th by more than 1e-5 of the row's largest |score|. */
+typedef struct rapt_choice_error {
+    size_t struct_size;
+    uint64_t n_rows, n_wrong; /* rows compared, rows wrong */
+    uint64_t first_wrong;     /* a row, UINT64_MAX = none */
+    uint64_t n_same;          /* rows whose indices are the reference's */
+    double worst;             /* largest shortfall of a score, as a part of the row's largest */
+    int ok;                   /* no row is wrong */
+} rapt_choice_error;
+RAPT_API rapt_status rapt_reference_moba_check(const rapt_problem *problem,
+                                               const rapt_reference_params *params, uint32_t chunk,
+                                               uint32_t top_k, const uint32_t *choices,
+                                               rapt_choice_error *out_error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -30,7 +30,8 @@ enum check_data {
     CHECK_LARGE,    /* logits of +-10000 */
     CHECK_DOMINANT, /* one key above all */
     CHECK_PEAKS,    /* one key 12 and one 16 above equal others */
-    CHECK_TINY      /* -0, denormals */
+    CHECK_TINY,     /* -0, denormals */
+    CHECK_TIES      /* small whole numbers; every third chunk of 16 keys is the same */
 };
 
 enum check_positions {
@@ -173,6 +174,9 @@ uint64_t check_buffer_hash(const struct check_buffer *buffer);
 rapt_status check_plan_bind(rapt_easy *easy, rapt_plan *plan, struct check_buffer *out_tables,
                             struct check_buffer *out_workspace);
 
+/* What the reference is asked. */
+void check_problem_describe(const struct check_problem *problem, rapt_problem *out_problem);
+
 /* Runs one case; prints why it fails. */
 int check_run_case(const struct check_target *target, const struct check_case *c);
 /* The merge of rapt_merger_record. */
@@ -183,6 +187,8 @@ void check_run_rotation(struct check_target *target);
 void check_run_copies(struct check_target *target);
 /* rapt_plan_record_append with the kernel target->force_prefill names, K/V of target->kv. */
 void check_run_append(struct check_target *target);
+/* rapt_moba_record, K of target->kv. */
+void check_run_moba(struct check_target *target);
 /* The families no plan uses, "three_pass" and "ceiling"; 0 if target->row is none of them. */
 int check_run_family(struct check_target *target);
 

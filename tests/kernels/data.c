@@ -283,6 +283,8 @@ static float key_value(struct check_problem *p, uint32_t token, uint32_t kv_len,
         return x * 1e4f / (p->scale * 16 * (float)p->c.d);
     case CHECK_TINY:
         return tiny(&p->random);
+    case CHECK_TIES:
+        return (float)((token / 16 * 7 + i) % 3) - 1;
     default:
         return quick_normal(&p->random);
     }
@@ -306,6 +308,8 @@ static float query_value(struct check_problem *p, const float *common, uint32_t 
         return 16 * (quick_normal(&p->random) < 0 ? -1.0f : 1.0f);
     case CHECK_TINY:
         return tiny(&p->random);
+    case CHECK_TIES:
+        return (float)random_between(&p->random, -2, 2);
     default:
         return quick_normal(&p->random);
     }

@@ -224,6 +224,13 @@ static void run_row(struct check_target *target, const struct row_name *row)
     } else if (strcmp(row->op, "combine") == 0) {
         target->n_run = 1;
         target->n_failed = !check_run_combine(target);
+    } else if (strcmp(row->op, "chunk_mean") == 0) {
+        target->kv = row->type;
+        check_run_moba(target);
+    } else if (strcmp(row->op, "sparse_scan") == 0 || strcmp(row->op, "moba_gate") == 0 ||
+               strcmp(row->op, "select_top_k") == 0) {
+        target->kv = RAPT_TYPE_F16;
+        check_run_moba(target);
     } else if (strcmp(row->op, "merge") == 0) {
         target->decode = 1;
         run_some(target, RAPT_TYPE_F32, row->path, splits);

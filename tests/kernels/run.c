@@ -285,7 +285,7 @@ static rapt_array array_of(const struct check_problem *p, enum check_tensor t)
     };
 }
 
-static void describe(const struct check_problem *p, rapt_problem *out)
+void check_problem_describe(const struct check_problem *p, rapt_problem *out)
 {
     const struct check_case *c = &p->c;
     int paged = c->page_size && !p->plain[0];
@@ -351,7 +351,7 @@ static int check_result(struct run *run, rapt_error *error)
 {
     struct check_problem *p = &run->problem;
     rapt_problem problem;
-    describe(p, &problem);
+    check_problem_describe(p, &problem);
     float *out = malloc(sizeof *out * ((size_t)p->cu_q[p->n_seqs] + 1) * p->c.heads * p->c.dv);
     if (!out)
         return fail(run, "no memory");

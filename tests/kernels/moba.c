@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* rapt_moba_record against the float64 reference: gates that are read out, choices with and without
+ * them, in one part and in many. */
+
+#include "check.h"
+
+#include <rapt/sparse.h>
+
+#include "random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct moba_case {
+    struct check_case base;
+    uint32_t chunk, top_k;
+    int rope;
+    int exact; /* whole numbers: the reference's choices and no others */
+};
+
+static const struct moba_case cases[] = {
+    {{.name = "d64", .d = 64, .dv = 64, .heads = 4, .kv_heads = 1}, 16, 3, 0, 0},
+    {{.name = "pages of 16", .d = 128, .dv = 64, .heads = 4, .kv_heads = 2, .page_size = 16},
+     32,
+     2,
+     0,
+     0},
+    {{.name = "pages, unaligned",
+      .d = 96,
+      .dv = 32,
+      .heads = 3,
+      .kv_heads = 3,
+      .page_size = 8,
+      .layout = CHECK_PADDED,
+      .q = RAPT_TYPE_F16},
+     16,
+     4,
+     0,
+     0},
+    {{.name = "HND, kv_pos0",
+      .d = 64,
+      .dv = 64,
+      .heads = 20,
+      .kv_heads = 2,
+      .page_size = 32,
+      .layout = CHECK_HND,
+      .positions = CHECK_POS_KV_POS0,
+      .q = RAPT_TYPE_BF16},
+     48,
+     3,
+     0,
+     0},
+    {{.name = "q_pos in any order",
+      .d = 64,
+      .dv = 64,
+      .heads = 2,
+      .kv_heads = 1,
+      .positions = CHECK_POS_SHUFFLED},
+     16,
+     5,
+     0,
+     0},
+    {{.name = "positions before and after the keys",
+      .d = 32,
+      .dv = 32,
+      .heads = 2,
+      .kv_heads = 2,
+      .positions = CHECK_POS_Q_POS0},
+     16,
+     2,
+     0,
+     0},
+    {{.name = "more than there are", .d = 64, .dv = 64, .heads = 2, .kv_heads = 1}, 64, 200, 0, 0},
+    {{.name = "one chunk each", .d = 64, .dv = 64, .heads = 2, .kv_heads = 1}, 4096, 1, 0, 0},
+    {{.name = "rotated", .d = 64, .dv = 64, .heads = 4, .kv_heads = 2, .page_size = 16},
+     32,
+     3,
+     1,
+     0},
+    {{.name = "ties", .d = 64, .dv = 64, .heads = 4, .kv_heads = 2, .data = CHECK_TIES},
+     16,
+     4,
+     0,
+     1},
+    {{.name = "long",
+      .d = 64,
+      .dv = 64,
+      .heads = 2,
+      .kv_heads = 1,
+      .n_seqs = 2,
+      .q_len = {3, 1},
+      .kv_len = {5000, 16384},
+      .data = CHECK_TIES},
+     16,
+     100,
+     0,
+     1},
+};
+
+struct moba_run {
+    const struct check_target *target;
+    const struct moba_case *c;
+    struct check_problem problem;
+    rapt_problem described;
+    rapt_rope rope;
+    rapt_plan *plan;
+    rapt_step step;
+    struct check_buffer tables, workspace, own, gates, choices;
+    uint32_t n_rows, n_chunks;
+    uint64_t total_kv;
+    char why[300];
+};
+
+static int fail_call(struct moba_run *run, const char *call)
+{
+    snprintf(run->why, sizeof run->why, "%s: %s", call, rapt_last_error());
+    return 0;
+}
+
+static int fail(struct moba_run *run, const char *why)
+{
+    snprintf(run->why, sizeof run->why, "%s", why);
+    return 0;
+}
+
+static int make_plan(struct moba_run *run)
+{
+    const struct check_problem *p = &run->problem;
+    const struct check_case *c = &p->c;
+    uint32_t longest = 1;
+    for (int b = 0; b < p->n_seqs; b++) {
+        uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
+        longest = kv_len > longest ? kv_len : longest;
+    }
+    const rapt_plan_params params = {
+        .struct_size = sizeof params,
+        .n_q_heads = c->heads,
+        .n_kv_heads = c->kv_heads,
+        .head_dim = c->d,
+        .head_dim_v = c->dv,
+        .q_type = p->type[CHECK_Q],
+        .kv_type = p->kv,
+        .flags = (c->page_size ? RAPT_PLAN_PAGED : 0u) | (run->c->rope ? RAPT_PLAN_ROPE_Q : 0u),
+        .page_size = c->page_size,
+        .q = p->layout[CHECK_Q],
+        .k = p->layout[CHECK_K],
+        .v = p->layout[CHECK_V],
+        .max_batch = (uint32_t)p->n_seqs,
+        .max_total_q = (uint32_t)p->cu_q[p->n_seqs] + 1,
+        .max_pages = p->indptr[p->n_seqs],
+        .max_kv_len = longest,
+        .n_steps_in_flight = 2,
+        .scale_type = p->scale_type,
+        .scale_kind = c->scale_kind,
+        .k_scale = p->scale_layout[0],
+        .v_scale = p->scale_layout[1],
+        .rope = run->c->rope ? &run->rope : NULL,
+    };
+    const rapt_step_params step = {
+        .struct_size = sizeof step,
+        .n_seqs = (uint32_t)p->n_seqs,
+        .cu_q = p->cu_q,
+        .cu_kv = c->page_size ? NULL : p->cu_kv,
+        .page_indptr = c->page_size ? p->indptr : NULL,
+        .page_indices = c->page_size ? p->pages : NULL,
+        .last_page_len = c->page_size ? p->last_len : NULL,
+        .n_pool_pages = p->n_pool,
+        .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 : NULL,
+        .q_pos = p->q_pos,
+        .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
+        .slot = 1,
+    };
+    run->n_chunks = (longest + run->c->chunk - 1) / run->c->chunk;
+    run->n_rows = (uint32_t)p->cu_q[p->n_seqs] * c->heads;
+    run->total_kv = (uint64_t)p->cu_kv[p->n_seqs];
+    run->step.struct_size = sizeof run->step;
+    if (rapt_plan_create_forced(rapt_easy_device(run->target->easy), &params, -1, 0, &run->plan) !=
+        RAPT_OK)
+        return fail_call(run, "rapt_plan_create");
+    if (check_plan_bind(run->target->easy, run->plan, &run->tables, &run->own) != RAPT_OK)
+        return fail_call(run, "check_plan_bind");
+    return rapt_plan_prepare(run->plan, &step, &run->step) == RAPT_OK ||
+           fail_call(run, "rapt_plan_prepare");
+}
+
+static int make_buffers(struct moba_run *run, const rapt_moba *moba)
+{
+    rapt_easy *easy = run->target->easy;
+    uint64_t n = rapt_moba_workspace_bytes(moba, (uint32_t)run->problem.n_seqs, run->step.total_q,
+                                           run->total_kv, run->n_chunks * run->c->chunk);
+    if (check_buffer_create(easy, "workspace", n, (256 - CHECK_GUARD % 256) % 256,
+                            &run->workspace) != RAPT_OK ||
+        check_buffer_create(easy, "gates", 4ull * run->n_rows * (run->n_chunks + 3), 4,
+                            &run->gates) != RAPT_OK ||
+        check_buffer_create(easy, "choices", 4ull * run->n_rows * run->c->top_k, 12,
+                            &run->choices) != RAPT_OK)
+        return fail_call(run, "buffers");
+    return 1;
+}
+
+static int execute(struct moba_run *run, rapt_moba *moba, int gates)
+{
+    const struct check_problem *p = &run->problem;
+    rapt_moba_record_params record = {
+        .struct_size = sizeof record,
+        .step = &run->step,
+        .q = check_range(p, CHECK_Q),
+        .k = check_range(p, CHECK_K),
+        .k_scale = check_buffer_range(&p->scales[0]),
+        .workspace = check_buffer_range(&run->workspace),
+        .gate_stride = run->n_chunks + 3,
+        .choices = check_buffer_range(&run->choices),
+    };
+    if (gates)
+        record.gates = check_buffer_range(&run->gates);
+    memset(run->workspace.map + run->workspace.first, 0xff, run->workspace.bytes);
+    memset(run->choices.map + run->choices.first, 0xee, run->choices.bytes);
+    if (rapt_easy_begin(run->target->easy, &record.command_buffer) != RAPT_OK)
+        return fail_call(run, "rapt_easy_begin");
+    int ok = rapt_moba_record(moba, &record) == RAPT_OK || fail_call(run, "rapt_moba_record");
+    if (rapt_easy_submit_wait(run->target->easy, NULL) != RAPT_OK && ok)
+        ok = fail_call(run, "rapt_easy_submit_wait");
+    rapt_plan_slot_done(run->plan, run->step.slot);
+    return ok;
+}
+
+static int compare_gates(struct moba_run *run)
+{
+    uint32_t stride = run->n_chunks + 3;
+    const float *got = (const float *)(const void *)(run->gates.map + run->gates.first);
+    double *want = malloc(sizeof *want * run->n_rows * stride), worst = 0;
+    if (!want || rapt_reference_moba(&run->described, NULL, run->c->chunk, run->c->top_k, stride,
+                                     want, NULL) != RAPT_OK) {
+        free(want);
+        return fail_call(run, "rapt_reference_moba");
+    }
+    int ok = 1;
+    size_t n = (size_t)run->n_rows * stride;
+    double most = 0; /* of all rows: in one of a single gate everything may cancel */
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(want[i]))
+            most = fmax(most, fabs(want[i]));
+    for (size_t i = 0; i < n; i++) {
+        double x = got[i], y = want[i];
+        if (isinf(y) ? x != y : !(fabs(x - y) <= 1e-6 * most))
+            ok = 0;
+        else if (!isinf(y))
+            worst = fmax(worst, fabs(x - y) / most);
+    }
+    free(want);
+    if (!ok)
+        return fail(run, "gates differ");
+    snprintf(run->why, sizeof run->why, "gates %.1e", worst);
+    return 1;
+}
+
+static int compare_choices(struct moba_run *run)
+{
+    rapt_choice_error error = {.struct_size = sizeof error};
+    const uint32_t *choices =
+        (const uint32_t *)(const void *)(run->choices.map + run->choices.first);
+    if (rapt_reference_moba_check(&run->described, NULL, run->c->chunk, run->c->top_k, choices,
+                                  &error) != RAPT_OK)
+        return fail_call(run, "rapt_reference_moba_check");
+    if (error.ok && error.n_rows == run->n_rows && (!run->c->exact || error.n_same == error.n_rows))
+        return 1;
+    snprintf(run->why, sizeof run->why,
+             "choices: %llu of %llu rows wrong, the first %lld, %llu same",
+             (unsigned long long)error.n_wrong, (unsigned long long)error.n_rows,
+             (long long)error.first_wrong, (unsigned long long)error.n_same);
+    return 0;
+}
+
+static int check_memory(struct moba_run *run)
+{
+    const struct check_problem *p = &run->problem;
+    const struct check_buffer *const guarded[] = {&p->memory[0],   &p->memory[1], &p->memory[2],
+                                                  &p->scales[0],   &run->tables,  &run->own,
+                                                  &run->workspace, &run->gates,   &run->choices};
+    for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
+        if (!check_buffer_guarded(guarded[i]))
+            return fail(run, "a guard was overwritten");
+    for (int t = CHECK_Q; t <= CHECK_V; t++)
+        if (p->memory[t].buffer && check_buffer_hash(&p->memory[t]) != p->memory[t].hash)
+            return fail(run, "an input was overwritten");
+    return 1;
+}
+
+static int run_case(struct moba_run *run)
+{
+    rapt_moba *moba = NULL;
+    uint8_t *first = NULL;
+    int ok = make_plan(run);
+    rapt_moba_params params = {
+        .struct_size = sizeof params, .chunk = run->c->chunk, .top_k = run->c->top_k};
+    check_problem_describe(&run->problem, &run->described);
+    run->described.rope = run->c->rope ? &run->rope : NULL;
+    /* All in one go with the gates, then a few rows at a time without. */
+    for (int again = 0; ok && again < 2; again++) {
+        params.score_bytes = again ? 4ull * run->n_chunks * 40 : 0;
+        ok = rapt_moba_create(run->plan, &params, &moba) == RAPT_OK ||
+             fail_call(run, "rapt_moba_create");
+        ok = ok && (again || make_buffers(run, moba)) && execute(run, moba, !again) &&
+             check_memory(run) && compare_choices(run) && (again || compare_gates(run));
+        if (ok && !again && (first = malloc(run->choices.bytes)))
+            memcpy(first, run->choices.map + run->choices.first, run->choices.bytes);
+        rapt_moba_destroy(&moba);
+    }
+    if (ok && (!first || memcmp(first, run->choices.map + run->choices.first, run->choices.bytes)))
+        ok = fail(run, "part by part other chunks are chosen");
+    free(first);
+    return ok;
+}
+
+void check_run_moba(struct check_target *target)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct moba_run *run = calloc(1, sizeof *run);
+        const struct check_case *c = &cases[i].base;
+        int quantized = target->kv >= RAPT_TYPE_INT8;
+        if (!run || (target->only && strcmp(target->only, c->name) != 0) ||
+            (target->kv != RAPT_TYPE_F16 && i >= 4) || (quantized && cases[i].exact)) {
+            free(run);
+            continue;
+        }
+        run->target = target;
+        run->c = &cases[i];
+        run->rope = (rapt_rope){.struct_size = sizeof run->rope, .pairing = RAPT_ROPE_NEOX};
+        int ok = check_problem_create(target->easy, c, target->kv, 0, target->seed + i,
+                                      &run->problem) == RAPT_OK
+                     ? run_case(run)
+                     : fail_call(run, "problem");
+        printf("%-5s %-10s %-24s %s\n", ok ? "ok" : "FAIL", rapt_type_name(target->kv), c->name,
+               run->why);
+        if (!ok)
+            printf("      repeat: kernel_check %s --seed %llu --case '%s'\n", target->row,
+                   (unsigned long long)target->seed, c->name);
+        rapt_plan_destroy(&run->plan);
+        check_buffer_destroy(&run->tables);
+        check_buffer_destroy(&run->own);
+        check_buffer_destroy(&run->workspace);
+        check_buffer_destroy(&run->gates);
+        check_buffer_destroy(&run->choices);
+        check_problem_destroy(&run->problem);
+        free(run);
+        target->n_run++;
+        target->n_failed += !ok;
+    }
+}
