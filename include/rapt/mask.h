@@ -144,6 +144,70 @@ RAPT_API rapt_status rapt_mask_batch_check(const rapt_mask *mask, const rapt_mas
 RAPT_API int rapt_mask_allows_element(const rapt_mask *mask, const rapt_mask_batch *batch,
                                       uint32_t b, uint32_t h, uint32_t i, uint32_t j);
 
+/* ------------------------------------------------------------------------------- block tables */
+
+/* Which blocks of keys each block of queries needs, and which of those need a test per element: what
+ * plans made with RAPT_PLAN_BLOCKS run on. Blocks no pair is allowed in are not listed.
+ *
+ * Classification is exact for every mask: a block listed as full allows all its pairs, any other one
+ * both allows and forbids some. Time follows the listed blocks, except for bitmaps, whose bits are
+ * read. Built on the calling thread; a table is immutable between extends and may be read from any
+ * thread. */
+typedef struct rapt_block_table rapt_block_table;
+
+typedef struct rapt_block_table_params {
+    size_t struct_size;
+    const rapt_allocator *allocator;          /* NULL = malloc/free */
+    const rapt_mask *mask;                    /* NULL = full */
+    const rapt_mask *const *mask_heads;       /* [n_q_heads] or NULL; a non-NULL entry replaces mask */
+    rapt_mask_batch batch;
+    uint32_t block_q, block_kv;               /* powers of two, 16 to 256; 0 = 64 */
+    /* Partial blocks of a table with one closed-form mask normally carry no bits: kernels test them in
+     * closed form. 1 = bits for every partial block. */
+    int all_bits;
+} rapt_block_table_params;
+
+typedef enum rapt_block_kind {
+    RAPT_BLOCK_FULL = 0,
+    RAPT_BLOCK_CLOSED = 1, /* partial, tested in closed form: the table's one mask is closed */
+    RAPT_BLOCK_BITS = 2    /* partial, bit tile tiles[entry] */
+} rapt_block_kind;
+
+/* A table as arrays; valid until the table is destroyed or extended.
+ * Row r of set s is CSR row s * n_rows + r; rows of sequence b are row_first[b] .. row_first[b+1], one
+ * per block_q query tokens of the sequence (by index i, not by position); key block k holds keys
+ * [k*block_kv, (k+1)*block_kv) of the sequence (by index). Indices ascend within a row. Heads whose
+ * masks are equal share a set, unless the mask reads arrays that differ by head. Bit tiles are
+ * deduplicated: tile t at bits + t * tile_words, row i % block_q at + (i % block_q) *
+ * ((block_kv + 31) / 32), key j % block_kv at bit (j % block_kv) % 32 of word (j % block_kv) / 32. Rows
+ * and keys that do not exist have bits 0, and do not count: a block is full if all that exist are
+ * allowed. */
+typedef struct rapt_block_table_view {
+    size_t struct_size;
+    uint32_t n_seqs, block_q, block_kv, n_sets, n_rows, n_q_heads;
+    const uint32_t *head_set;  /* [n_q_heads] */
+    const uint32_t *row_first; /* [n_seqs + 1] */
+    const uint32_t *indptr;    /* [n_sets * n_rows + 1] */
+    const uint32_t *indices;   /* [n_entries] key blocks */
+    const uint8_t *kinds;      /* [n_entries] rapt_block_kind */
+    const uint32_t *tiles;     /* [n_entries] of BITS entries, else 0 */
+    uint32_t n_tiles, tile_words;
+    const uint32_t *bits;
+    const int32_t *cu_q, *cu_kv; /* the lengths it was built for (copies) */
+    int closed;                  /* there is one set, and its mask is closed */
+    uint64_t n_entries, n_full, n_partial;
+    uint64_t n_pairs;            /* (query, key) pairs of listed blocks, summed over sets */
+} rapt_block_table_view;
+
+/* Copies nothing of the mask or its arrays that the table would need later: both may go once it is made.
+ * Errors: ARGUMENT, SHAPE (rapt_mask_batch_check), HOST_MEMORY, CAPACITY (2^32 entries). */
+RAPT_API rapt_status rapt_block_table_create(const rapt_block_table_params *params,
+                                             rapt_block_table **out_table);
+RAPT_API void rapt_block_table_destroy(rapt_block_table **table);
+/* out_view->struct_size is set by the caller. */
+RAPT_API void rapt_block_table_get_view(const rapt_block_table *table,
+                                        rapt_block_table_view *out_view);
+
 #ifdef __cplusplus
 }
 #endif
