@@ -37,7 +37,7 @@ static rapt_status check_params(const rapt_plan *plan, const rapt_moba_params *p
                          p->chunk, 1u << 20);
     if (p->top_k == 0 || p->top_k > 65536)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "top_k is %u: expected 1 to 65536", p->top_k);
-    if (plan->params.n_kv_segments > 1)
+    if (plan && plan->params.n_kv_segments > 1)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED,
                          "the plan's pool lies in %u pieces (n_kv_segments): means are made of "
                          "pools in one",
@@ -66,7 +66,7 @@ rapt_status rapt_moba_create(rapt_plan *plan, const rapt_moba_params *params, ra
     moba->score_floats = (p.score_bytes ? p.score_bytes : 64u << 20) / 4;
     struct rapt_kernel_choice *choices = moba->sparse.choices;
     static const char *const names[SPARSE_N_PIPELINES] = {"sparse_scan", "chunk_mean", "moba_gate",
-                                                          "select_top_k"};
+                                                          "select_top_k", "moba_lists"};
     for (int i = 0; status == RAPT_OK && i < SPARSE_N_PIPELINES; i++)
         status = rapt_select_sparse(&plan->device->caps, &plan->params, names[i], i == SPARSE_MEAN,
                                     &choices[i]);
@@ -128,6 +128,60 @@ uint64_t rapt_moba_workspace_bytes(const rapt_moba *moba, uint32_t n_seqs, uint3
                                    uint64_t total_kv, uint32_t max_kv_len)
 {
     return moba ? lay_out(moba, n_seqs, total_q, total_kv, max_kv_len, 1, 1).end : 0;
+}
+
+/* ---------------------------------------------------------------------------------------- lists */
+
+/* Spans a list may come to have: each query of a block chooses top_k chunks, its own among them. */
+static uint64_t list_capacity(uint32_t top_k, uint64_t n_chunks, uint32_t block_q)
+{
+    uint64_t n = min64(n_chunks, (uint64_t)top_k * block_q);
+    return n ? n : 1;
+}
+
+static uint32_t bit_words_of(uint32_t block_q)
+{
+    return block_q < 32 ? 1 : block_q / 32;
+}
+
+rapt_status rapt_moba_device_lists(const rapt_moba_params *params, uint32_t n_q_heads,
+                                   uint32_t n_seqs, uint32_t total_q, uint32_t max_kv_len,
+                                   uint32_t block_q, rapt_device_lists *out_lists,
+                                   uint32_t *out_max_spans)
+{
+    rapt_moba_params p;
+    if (!out_lists || !out_max_spans)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL",
+                         out_lists ? "out_max_spans" : "out_lists");
+    rapt_status status = rapt_params_read("rapt_moba_params", params, &p, sizeof p);
+    if (status == RAPT_OK)
+        status = check_params(NULL, &p);
+    if (status == RAPT_OK && (block_q < 16 || block_q > 256 || (block_q & (block_q - 1)) != 0))
+        status = rapt_fail(RAPT_ERROR_ARGUMENT,
+                           "block_q is %u: expected a power of two from 16 to 256", block_q);
+    if (status != RAPT_OK)
+        return status;
+    uint64_t n_chunks = ((uint64_t)max_kv_len + p.chunk - 1) / p.chunk;
+    uint64_t capacity = list_capacity(p.top_k, n_chunks, block_q);
+    uint64_t n_lists = rapt_mul_sat((uint64_t)total_q / block_q + n_seqs, n_q_heads);
+    uint64_t bit_words = rapt_mul_sat(n_lists, capacity * bit_words_of(block_q));
+    uint64_t spans = rapt_mul_sat(n_lists, capacity + 1);
+    if (bit_words >= 1u << 29 || spans >= 1u << 27) /* words of a step are numbered to 2^30 */
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "%llu lists of up to %llu spans are more than a step holds: take longer "
+                         "chunks, or fewer queries at a time",
+                         (unsigned long long)n_lists, (unsigned long long)capacity);
+    const rapt_device_lists lists = {
+        .struct_size = sizeof lists,
+        .block_q = block_q,
+        .block_kv = 64,
+        .n_sets = n_q_heads,
+        .list_capacity = (uint32_t)capacity,
+        .bit_words = (uint32_t)bit_words,
+    };
+    *out_max_spans = (uint32_t)spans;
+    rapt_params_write(out_lists, &lists, sizeof lists);
+    return RAPT_OK;
 }
 
 /* --------------------------------------------------------------------------------------- record */
@@ -219,7 +273,39 @@ static rapt_status check_outputs(struct recording *rec)
     rec->bindings[SPARSE_GATE].buffers[RAPT_BIND_OUT] = scores;
     rec->bindings[SPARSE_SELECT].buffers[RAPT_BIND_OUT] = scores;
     rec->bindings[SPARSE_SELECT].buffers[RAPT_BIND_BLOCKS] = choices;
+    rec->bindings[SPARSE_LISTS].buffers[RAPT_BIND_BLOCKS] = choices;
     return status;
+}
+
+/* The room the step has for lists is enough for whatever is chosen. */
+static rapt_status check_lists(struct recording *rec)
+{
+    const struct rapt_plan_lists *lists = &rec->slot->lists;
+    const rapt_plan *plan = rec->moba->sparse.plan;
+    if (!lists->used || lists->list_capacity == 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "lists is set: the step was prepared without device_lists");
+    if (lists->n_sets != plan->params.n_q_heads)
+        return rapt_fail(RAPT_ERROR_SHAPE,
+                         "device_lists.n_sets is %u: every one of the %u query heads chooses for "
+                         "itself (head_group 1)",
+                         lists->n_sets, plan->params.n_q_heads);
+    uint64_t capacity = list_capacity(rec->moba->top_k, rec->at.n_chunks, lists->block_q);
+    uint64_t n_lists = (uint64_t)lists->work.n_rows * lists->n_sets;
+    uint64_t bit_words = rapt_mul_sat(n_lists * bit_words_of(lists->block_q), lists->list_capacity);
+    if (lists->list_capacity < capacity)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "device_lists.list_capacity is %u: a list may have %llu spans",
+                         lists->list_capacity, (unsigned long long)capacity);
+    if (lists->n_bit_words < bit_words)
+        return rapt_fail(RAPT_ERROR_CAPACITY,
+                         "device_lists.bit_words is %u: %llu lists of %u spans need %llu",
+                         lists->n_bit_words, (unsigned long long)n_lists, lists->list_capacity,
+                         (unsigned long long)bit_words);
+    rec->n_groups[SPARSE_LISTS] = n_lists;
+    while (1u << rec->push.rapt_sparse_block_q_shift < lists->block_q)
+        rec->push.rapt_sparse_block_q_shift++;
+    return RAPT_OK;
 }
 
 /* Rows of K/V heads and tiles of tokens that gates of n_rows rows take. */
@@ -249,6 +335,8 @@ static rapt_status check(struct recording *rec)
     rec->n_groups[SPARSE_MEAN] = rapt_mul_sat(at->pitch, moba->sparse.plan->params.n_kv_heads);
     rec->n_groups[SPARSE_GATE] = gate_groups(moba, at->slab_rows);
     rec->n_groups[SPARSE_SELECT] = at->slab_rows;
+    if (status == RAPT_OK && r->lists)
+        status = check_lists(rec);
     for (int i = 0; status == RAPT_OK && at->n_rows && i < SPARSE_N_PIPELINES; i++)
         status = rapt_sparse_check_dispatch(&moba->sparse, r->step->slot, (enum sparse_pipeline)i,
                                             &rec->bindings[i], rec->n_groups[i]);
@@ -300,6 +388,10 @@ rapt_status rapt_moba_record(rapt_moba *moba, const rapt_moba_record_params *par
         rapt_device_barrier(device, commands);
         if (status == RAPT_OK)
             status = dispatch(&rec, SPARSE_SELECT, n, row > 0);
+    }
+    if (status == RAPT_OK && rec.params.lists) {
+        rapt_device_barrier(device, commands);
+        status = dispatch(&rec, SPARSE_LISTS, rec.n_groups[SPARSE_LISTS], 0);
     }
     rapt_device_barrier(device, commands);
     rapt_device_end_label(device, commands);

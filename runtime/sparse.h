@@ -9,7 +9,14 @@
 
 #include "plan.h"
 
-enum sparse_pipeline { SPARSE_SCAN, SPARSE_MEAN, SPARSE_GATE, SPARSE_SELECT, SPARSE_N_PIPELINES };
+enum sparse_pipeline {
+    SPARSE_SCAN,
+    SPARSE_MEAN,
+    SPARSE_GATE,
+    SPARSE_SELECT,
+    SPARSE_LISTS,
+    SPARSE_N_PIPELINES,
+};
 
 struct rapt_sparse {
     rapt_plan *plan;

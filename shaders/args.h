@@ -80,6 +80,7 @@
 #define RAPT_BINDS_MEAN_SCALES 0x20085u /* with k_scale */
 #define RAPT_BINDS_GATE 0x80093u /* step, q, out (scores), work, rope */
 #define RAPT_BINDS_SELECT 0x9011u /* step, out (scores), blocks (lists), counts */
+#define RAPT_BINDS_LISTS 0x1081u /* step (written), work, blocks (choices) */
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */

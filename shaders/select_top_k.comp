@@ -9,6 +9,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "step.glsl"
 #include "sparse_rows.glsl"
+#include "scan.glsl"
 
 layout(set = 0, binding = RAPT_BIND_OUT, std430) readonly buffer Scores { float scores[]; };
 layout(set = 0, binding = RAPT_BIND_BLOCKS, std430) writeonly buffer Lists { uint lists[]; };
@@ -18,7 +19,6 @@ const uint NO_INDEX = 0xffffffffu;
 const uint BINS = 256;
 
 shared uint bins[BINS];
-shared uvec2 lanes[WG_SIZE];
 shared uint shared_digit, shared_above;
 
 /* What a row may choose: indices [first, first + n); one of them, if any, is chosen in any case. */
@@ -59,23 +59,6 @@ uint row_scores;
 uint order_at(uint i)
 {
     return i == row_candidates.forced ? 0xffffffffu : order_of(scores[row_scores + i]);
-}
-
-/* What the lanes before this one hold, and all. Every lane must come. */
-uvec2 sum_before(uvec2 own, out uvec2 all)
-{
-    uint lane = gl_LocalInvocationIndex;
-    barrier();
-    lanes[lane] = own;
-    barrier();
-    for (uint step = 1; step < WG_SIZE; step *= 2) {
-        uvec2 other = lane >= step ? lanes[lane - step] : uvec2(0);
-        barrier();
-        lanes[lane] += other;
-        barrier();
-    }
-    all = lanes[WG_SIZE - 1];
-    return lanes[lane] - own;
 }
 
 /* The digit of the k-th largest among the scores counted in the bins; k becomes its rank among those with

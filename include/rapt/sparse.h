@@ -47,6 +47,15 @@ RAPT_API uint64_t rapt_moba_workspace_bytes(const rapt_moba *moba, uint32_t n_se
                                             uint32_t total_q, uint64_t total_kv,
                                             uint32_t max_kv_len);
 
+/* Room for the lists of steps with at most so much in them, whatever is chosen: for
+ * rapt_step_params.device_lists, and for rapt_plan_params.max_spans (out_max_spans) and max_bit_words
+ * (out_lists->bit_words). block_q: queries that share a list, a power of two from 16 to 256. Errors:
+ * ARGUMENT, CAPACITY (more than a step can hold). Thread-safety: any thread. */
+RAPT_API rapt_status rapt_moba_device_lists(const rapt_moba_params *params, uint32_t n_q_heads,
+                                            uint32_t n_seqs, uint32_t total_q, uint32_t max_kv_len,
+                                            uint32_t block_q, rapt_device_lists *out_lists,
+                                            uint32_t *out_max_spans);
+
 typedef struct rapt_moba_record_params {
     size_t struct_size;
     VkCommandBuffer command_buffer; /* recording, outside a render pass */
@@ -59,6 +68,10 @@ typedef struct rapt_moba_record_params {
     rapt_buffer gates;
     uint32_t gate_stride;
     rapt_buffer choices;
+    /* 1: the chosen chunks become the lists of the step, which was prepared with the device_lists of
+     * rapt_moba_device_lists and a causal mask. rapt_plan_record then attends to them; needs a plan
+     * with RAPT_PLAN_BLOCKS and head_group 1. */
+    int lists;
 } rapt_moba_record_params;
 
 /* Chooses for every query and head of the step. First access: COMPUTE_SHADER reads q, k, k_scale,

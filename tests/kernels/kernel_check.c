@@ -228,7 +228,7 @@ static void run_row(struct check_target *target, const struct row_name *row)
         target->kv = row->type;
         check_run_moba(target);
     } else if (strcmp(row->op, "sparse_scan") == 0 || strcmp(row->op, "moba_gate") == 0 ||
-               strcmp(row->op, "select_top_k") == 0) {
+               strcmp(row->op, "select_top_k") == 0 || strcmp(row->op, "moba_lists") == 0) {
         target->kv = RAPT_TYPE_F16;
         check_run_moba(target);
     } else if (strcmp(row->op, "merge") == 0) {

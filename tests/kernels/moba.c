@@ -7,6 +7,7 @@
 
 #include <rapt/sparse.h>
 
+#include "kernel_table.h"
 #include "random.h"
 
 #include <math.h>
@@ -108,7 +109,9 @@ struct moba_run {
     rapt_rope rope;
     rapt_plan *plan;
     rapt_step step;
-    struct check_buffer tables, workspace, own, gates, choices;
+    int lists; /* attention follows: 1 by the portable rows, 2 by those the device is given */
+    uint32_t block_q;
+    struct check_buffer tables, workspace, own, gates, choices, lse;
     uint32_t n_rows, n_chunks;
     uint64_t total_kv;
     char why[300];
@@ -126,15 +129,31 @@ static int fail(struct moba_run *run, const char *why)
     return 0;
 }
 
+static int forced(const struct moba_run *run, const char *op)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s_%s_pt", op, rapt_type_name(run->problem.kv));
+    return run->lists == 0 ? -1 : run->lists == 1 ? rapt_kernel_find(name) + 1 : 0;
+}
+
 static int make_plan(struct moba_run *run)
 {
     const struct check_problem *p = &run->problem;
     const struct check_case *c = &p->c;
-    uint32_t longest = 1;
+    const rapt_moba_params moba = {
+        .struct_size = sizeof moba, .chunk = run->c->chunk, .top_k = run->c->top_k};
+    rapt_device_lists lists = {.struct_size = sizeof lists};
+    rapt_mask *causal = NULL;
+    uint32_t longest = 1, max_spans = 0;
     for (int b = 0; b < p->n_seqs; b++) {
         uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
         longest = kv_len > longest ? kv_len : longest;
     }
+    uint32_t total_q = (uint32_t)p->cu_q[p->n_seqs];
+    if (rapt_moba_device_lists(&moba, c->heads, (uint32_t)p->n_seqs, total_q, longest, run->block_q,
+                               &lists, &max_spans) != RAPT_OK ||
+        rapt_mask_parse(NULL, "causal", NULL, &causal) != RAPT_OK)
+        return fail_call(run, "rapt_moba_device_lists");
     const rapt_plan_params params = {
         .struct_size = sizeof params,
         .n_q_heads = c->heads,
@@ -143,11 +162,18 @@ static int make_plan(struct moba_run *run)
         .head_dim_v = c->dv,
         .q_type = p->type[CHECK_Q],
         .kv_type = p->kv,
-        .flags = (c->page_size ? RAPT_PLAN_PAGED : 0u) | (run->c->rope ? RAPT_PLAN_ROPE_Q : 0u),
+        .flags = (c->page_size ? RAPT_PLAN_PAGED : 0u) | (run->c->rope ? RAPT_PLAN_ROPE_Q : 0u) |
+                 (run->lists ? RAPT_PLAN_BLOCKS | RAPT_PLAN_LSE : 0u),
         .page_size = c->page_size,
         .q = p->layout[CHECK_Q],
         .k = p->layout[CHECK_K],
         .v = p->layout[CHECK_V],
+        .out = p->layout[CHECK_OUT],
+        .out_type = RAPT_TYPE_F32,
+        .head_group = run->lists ? 1 : 0,
+        .list_block_q = run->lists ? run->block_q : 0,
+        .max_spans = run->lists ? max_spans : 0,
+        .max_bit_words = run->lists ? lists.bit_words : 0,
         .max_batch = (uint32_t)p->n_seqs,
         .max_total_q = (uint32_t)p->cu_q[p->n_seqs] + 1,
         .max_pages = p->indptr[p->n_seqs],
@@ -171,19 +197,25 @@ static int make_plan(struct moba_run *run)
         .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 : NULL,
         .q_pos = p->q_pos,
         .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
+        .mask = run->lists ? causal : NULL,
+        .device_lists = run->lists ? &lists : NULL,
         .slot = 1,
     };
     run->n_chunks = (longest + run->c->chunk - 1) / run->c->chunk;
     run->n_rows = (uint32_t)p->cu_q[p->n_seqs] * c->heads;
     run->total_kv = (uint64_t)p->cu_kv[p->n_seqs];
     run->step.struct_size = sizeof run->step;
-    if (rapt_plan_create_forced(rapt_easy_device(run->target->easy), &params, -1, 0, &run->plan) !=
-        RAPT_OK)
-        return fail_call(run, "rapt_plan_create");
-    if (check_plan_bind(run->target->easy, run->plan, &run->tables, &run->own) != RAPT_OK)
-        return fail_call(run, "check_plan_bind");
-    return rapt_plan_prepare(run->plan, &step, &run->step) == RAPT_OK ||
-           fail_call(run, "rapt_plan_prepare");
+    int ok = 1;
+    if (rapt_plan_create_forced(rapt_easy_device(run->target->easy), &params,
+                                forced(run, "prefill"), run->lists ? forced(run, "decode") : 0,
+                                &run->plan) != RAPT_OK)
+        ok = fail_call(run, "rapt_plan_create");
+    else if (check_plan_bind(run->target->easy, run->plan, &run->tables, &run->own) != RAPT_OK)
+        ok = fail_call(run, "check_plan_bind");
+    else if (rapt_plan_prepare(run->plan, &step, &run->step) != RAPT_OK)
+        ok = fail_call(run, "rapt_plan_prepare");
+    rapt_mask_destroy(&causal);
+    return ok;
 }
 
 static int make_buffers(struct moba_run *run, const rapt_moba *moba)
@@ -196,7 +228,8 @@ static int make_buffers(struct moba_run *run, const rapt_moba *moba)
         check_buffer_create(easy, "gates", 4ull * run->n_rows * (run->n_chunks + 3), 4,
                             &run->gates) != RAPT_OK ||
         check_buffer_create(easy, "choices", 4ull * run->n_rows * run->c->top_k, 12,
-                            &run->choices) != RAPT_OK)
+                            &run->choices) != RAPT_OK ||
+        check_buffer_create(easy, "lse", 4ull * run->n_rows, 4, &run->lse) != RAPT_OK)
         return fail_call(run, "buffers");
     return 1;
 }
@@ -213,6 +246,18 @@ static int execute(struct moba_run *run, rapt_moba *moba, int gates)
         .workspace = check_buffer_range(&run->workspace),
         .gate_stride = run->n_chunks + 3,
         .choices = check_buffer_range(&run->choices),
+        .lists = run->lists != 0,
+    };
+    const rapt_record_params attend = {
+        .struct_size = sizeof attend,
+        .step = &run->step,
+        .q = record.q,
+        .k = record.k,
+        .v = check_range(p, CHECK_V),
+        .out = check_range(p, CHECK_OUT),
+        .lse = check_buffer_range(&run->lse),
+        .k_scale = record.k_scale,
+        .v_scale = check_buffer_range(&p->scales[1]),
     };
     if (gates)
         record.gates = check_buffer_range(&run->gates);
@@ -221,6 +266,11 @@ static int execute(struct moba_run *run, rapt_moba *moba, int gates)
     if (rapt_easy_begin(run->target->easy, &record.command_buffer) != RAPT_OK)
         return fail_call(run, "rapt_easy_begin");
     int ok = rapt_moba_record(moba, &record) == RAPT_OK || fail_call(run, "rapt_moba_record");
+    if (ok && run->lists) {
+        rapt_record_params copy = attend;
+        copy.command_buffer = record.command_buffer;
+        ok = rapt_plan_record(run->plan, &copy) == RAPT_OK || fail_call(run, "rapt_plan_record");
+    }
     if (rapt_easy_submit_wait(run->target->easy, NULL) != RAPT_OK && ok)
         ok = fail_call(run, "rapt_easy_submit_wait");
     rapt_plan_slot_done(run->plan, run->step.slot);
@@ -274,12 +324,72 @@ static int compare_choices(struct moba_run *run)
     return 0;
 }
 
+/* Attention to what was chosen: to the reference a bias that forbids the rest. */
+static int compare_attention(struct moba_run *run)
+{
+    struct check_problem *p = &run->problem;
+    const uint32_t *choices =
+        (const uint32_t *)(const void *)(run->choices.map + run->choices.first);
+    uint32_t heads = p->c.heads, k = run->c->top_k, most_q = 0, most_kv = 0;
+    uint64_t offsets[CHECK_MAX_SEQS], area = 0;
+    for (int b = 0; b < p->n_seqs; b++) {
+        uint32_t q_len = (uint32_t)(p->cu_q[b + 1] - p->cu_q[b]);
+        uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
+        most_q = q_len > most_q ? q_len : most_q;
+        most_kv = kv_len > most_kv ? kv_len : most_kv;
+    }
+    area = (uint64_t)most_q * most_kv;
+    size_t n = (size_t)p->n_seqs * heads * area;
+    float *bias = malloc(n * sizeof *bias), *out = malloc(4ull * run->n_rows * p->c.dv);
+    for (size_t i = 0; bias && i < n; i++)
+        bias[i] = -INFINITY;
+    uint64_t at = 0;
+    for (int b = 0; bias && out && b < p->n_seqs; b++) {
+        offsets[b] = (uint64_t)b * heads * area;
+        for (int32_t t = 0; t < p->cu_q[b + 1] - p->cu_q[b]; t++)
+            for (uint32_t h = 0; h < heads; h++) {
+                uint64_t row = ((uint64_t)p->cu_q[b] + (uint32_t)t) * heads + h;
+                uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
+                const float *from = (const float *)(const void *)(p->memory[CHECK_OUT].map +
+                                                                  p->memory[CHECK_OUT].first) +
+                                    check_element(p, CHECK_OUT, b, (uint32_t)t, h);
+                memcpy(out + at, from, 4ull * p->c.dv);
+                at += p->c.dv;
+                for (uint32_t i = 0; i < k; i++) {
+                    uint64_t first = (uint64_t)choices[row * k + i] * run->c->chunk;
+                    for (uint64_t j = first; j < first + run->c->chunk && j < kv_len; j++)
+                        bias[offsets[b] + h * area + (uint64_t)t * kv_len + j] = 0;
+                }
+            }
+    }
+    rapt_problem problem = run->described;
+    problem.bias = (rapt_array){
+        .data = bias, .n_elements = n, .type = RAPT_TYPE_F32, .layout.head_stride = area};
+    problem.bias_offsets = offsets;
+    const rapt_result result = {
+        .struct_size = sizeof result,
+        .out = out,
+        .lse = (float *)(void *)(run->lse.map + run->lse.first),
+    };
+    rapt_error error = {.struct_size = sizeof error};
+    int ok = bias && out &&
+             rapt_reference_check(&problem, NULL, &result, RAPT_BOUND_PORTABLE, &error) == RAPT_OK;
+    free(bias);
+    free(out);
+    if (!ok)
+        return fail_call(run, "rapt_reference_check");
+    snprintf(run->why, sizeof run->why, "attention %.1e of %.1e, lse %.1e, %d NaN", error.e,
+             error.bound_e, error.lse_abs, error.n_nan);
+    return error.ok;
+}
+
 static int check_memory(struct moba_run *run)
 {
     const struct check_problem *p = &run->problem;
-    const struct check_buffer *const guarded[] = {&p->memory[0],   &p->memory[1], &p->memory[2],
-                                                  &p->scales[0],   &run->tables,  &run->own,
-                                                  &run->workspace, &run->gates,   &run->choices};
+    const struct check_buffer *const guarded[] = {
+        &p->memory[0], &p->memory[1], &p->memory[2],        &p->scales[0],
+        &run->tables,  &run->own,     &run->workspace,      &run->gates,
+        &run->choices, &run->lse,     &p->memory[CHECK_OUT]};
     for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
         if (!check_buffer_guarded(guarded[i]))
             return fail(run, "a guard was overwritten");
@@ -304,7 +414,8 @@ static int run_case(struct moba_run *run)
         ok = rapt_moba_create(run->plan, &params, &moba) == RAPT_OK ||
              fail_call(run, "rapt_moba_create");
         ok = ok && (again || make_buffers(run, moba)) && execute(run, moba, !again) &&
-             check_memory(run) && compare_choices(run) && (again || compare_gates(run));
+             check_memory(run) && compare_choices(run) && (again || compare_gates(run)) &&
+             (!run->lists || compare_attention(run));
         if (ok && !again && (first = malloc(run->choices.bytes)))
             memcpy(first, run->choices.map + run->choices.first, run->choices.bytes);
         rapt_moba_destroy(&moba);
@@ -315,38 +426,50 @@ static int run_case(struct moba_run *run)
     return ok;
 }
 
+static void run_one(struct check_target *target, size_t i, int lists)
+{
+    struct moba_run *run = calloc(1, sizeof *run);
+    const struct check_case *c = &cases[i].base;
+    if (!run)
+        return;
+    run->target = target;
+    run->c = &cases[i];
+    run->lists = lists;
+    run->block_q = i % 3 == 0 ? 64 : i % 3 == 1 ? 16 : 128;
+    run->rope = (rapt_rope){.struct_size = sizeof run->rope, .pairing = RAPT_ROPE_NEOX};
+    int ok = check_problem_create(target->easy, c, target->kv, 0, target->seed + i,
+                                  &run->problem) == RAPT_OK
+                 ? run_case(run)
+                 : fail_call(run, "problem");
+    printf("%-5s %-10s %-24s %s\n", ok ? "ok" : "FAIL", rapt_type_name(target->kv), c->name,
+           run->why);
+    if (!ok)
+        printf("      repeat: kernel_check %s --seed %llu --case '%s'\n", target->row,
+               (unsigned long long)target->seed, c->name);
+    rapt_plan_destroy(&run->plan);
+    check_buffer_destroy(&run->tables);
+    check_buffer_destroy(&run->own);
+    check_buffer_destroy(&run->workspace);
+    check_buffer_destroy(&run->gates);
+    check_buffer_destroy(&run->choices);
+    check_buffer_destroy(&run->lse);
+    check_problem_destroy(&run->problem);
+    free(run);
+    target->n_run++;
+    target->n_failed += !ok;
+}
+
 void check_run_moba(struct check_target *target)
 {
+    int lists = strncmp(target->row, "moba_lists", 10) == 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct moba_run *run = calloc(1, sizeof *run);
         const struct check_case *c = &cases[i].base;
-        int quantized = target->kv >= RAPT_TYPE_INT8;
-        if (!run || (target->only && strcmp(target->only, c->name) != 0) ||
-            (target->kv != RAPT_TYPE_F16 && i >= 4) || (quantized && cases[i].exact)) {
-            free(run);
+        if ((target->only && strcmp(target->only, c->name) != 0) ||
+            (target->kv != RAPT_TYPE_F16 && i >= 4) ||
+            (target->kv >= RAPT_TYPE_INT8 && cases[i].exact) || (lists && i % 2 && !target->only))
             continue;
-        }
-        run->target = target;
-        run->c = &cases[i];
-        run->rope = (rapt_rope){.struct_size = sizeof run->rope, .pairing = RAPT_ROPE_NEOX};
-        int ok = check_problem_create(target->easy, c, target->kv, 0, target->seed + i,
-                                      &run->problem) == RAPT_OK
-                     ? run_case(run)
-                     : fail_call(run, "problem");
-        printf("%-5s %-10s %-24s %s\n", ok ? "ok" : "FAIL", rapt_type_name(target->kv), c->name,
-               run->why);
-        if (!ok)
-            printf("      repeat: kernel_check %s --seed %llu --case '%s'\n", target->row,
-                   (unsigned long long)target->seed, c->name);
-        rapt_plan_destroy(&run->plan);
-        check_buffer_destroy(&run->tables);
-        check_buffer_destroy(&run->own);
-        check_buffer_destroy(&run->workspace);
-        check_buffer_destroy(&run->gates);
-        check_buffer_destroy(&run->choices);
-        check_problem_destroy(&run->problem);
-        free(run);
-        target->n_run++;
-        target->n_failed += !ok;
+        run_one(target, i, lists);
+        if (lists)
+            run_one(target, i, 2);
     }
 }
