@@ -115,6 +115,84 @@ static void every_pair_is_counted(void **state)
     }
 }
 
+/* With a table: pairs head by head, keys by listed block. */
+static void count_table(const rapt_mask *const *masks, const rapt_mask_batch *batch,
+                        uint32_t block_kv, rapt_cost *want)
+{
+    uint64_t pairs = 0, rows = 0, keys = 0;
+    for (uint32_t b = 0; b < batch->n_seqs; b++) {
+        uint32_t q_len = (uint32_t)(batch->cu_q[b + 1] - batch->cu_q[b]);
+        uint32_t kv_len = (uint32_t)(batch->cu_kv[b + 1] - batch->cu_kv[b]);
+        char listed[2][100] = {{0}};
+        for (uint32_t h = 0; h < 6; h++)
+            for (uint32_t i = 0; i < q_len; i++) {
+                uint64_t before = pairs;
+                for (uint32_t j = 0; j < kv_len; j++)
+                    if (rapt_mask_allows_element(masks[h], batch, b, h, i, j)) {
+                        pairs++;
+                        listed[h / 3][j / block_kv] = 1;
+                    }
+                rows += pairs > before;
+            }
+        for (uint32_t j = 0; j < kv_len; j++)
+            keys += (uint64_t)listed[0][j / block_kv] + listed[1][j / block_kv];
+    }
+    *want = (rapt_cost){.struct_size = sizeof *want,
+                        .pairs = pairs / 6,
+                        .flops = pairs * 2 * (24 + 16),
+                        .exponentials = pairs,
+                        .q_bytes = rows * 24 * 4,
+                        .kv_bytes = keys * (24 + 16) * 2,
+                        .out_bytes = rows * 16 * 2};
+}
+
+static void tables_are_counted(void **state)
+{
+    static const char *const texts[] = {"causal",  "causal & (window(9, 0) | sink_tokens(3))",
+                                        "!causal", "dilated(5, 3) | chunked(7)",
+                                        "!full",   "causal & !chunked(16)"};
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        uint64_t rng = seed + 600;
+        struct scene s;
+        rapt_cost got = {.struct_size = sizeof got}, want;
+        rapt_mask *masks[6] = {NULL};
+        random_scene(&rng, &s);
+        rapt_mask_destroy((rapt_mask **)&s.step.mask);
+        int same = random_below(&rng, 3) == 0;
+        uint32_t first = random_below(&rng, 6);
+        for (uint32_t h = 0; h < 6; h++)
+            assert_int_equal(
+                rapt_mask_parse(NULL, texts[same ? first : random_below(&rng, 6)], NULL, &masks[h]),
+                RAPT_OK);
+        rapt_block_table_params params = {
+            .struct_size = sizeof params,
+            .mask_heads = (const rapt_mask *const *)masks,
+            .batch = {.struct_size = sizeof params.batch,
+                      .n_seqs = s.step.n_seqs,
+                      .cu_q = s.cu_q,
+                      .cu_kv = s.cu_kv,
+                      .q_pos0 = s.step.q_pos0,
+                      .q_pos = s.step.q_pos,
+                      .kv_pos0 = s.step.kv_pos0,
+                      .n_q_heads = 6},
+            .block_q = 16,
+            .block_kv = 16u << random_below(&rng, 3),
+        };
+        rapt_block_table *table = NULL;
+        assert_int_equal(rapt_block_table_create(&params, &table), RAPT_OK);
+        count_table(params.mask_heads, &params.batch, params.block_kv, &want);
+        s.plan.flags |= RAPT_PLAN_BLOCKS;
+        s.step.block_table = table;
+        s.step.prefix = NULL;
+        assert_int_equal(rapt_plan_cost(&s.plan, &s.step, &got), RAPT_OK);
+        assert_memory_equal(&got, &want, sizeof got);
+        rapt_block_table_destroy(&table);
+        for (uint32_t h = 0; h < 6; h++)
+            rapt_mask_destroy(&masks[h]);
+    }
+}
+
 static void huge_sums_saturate(void **state)
 {
     (void)state;
@@ -150,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_is_counted),
+        cmocka_unit_test(tables_are_counted),
         cmocka_unit_test(huge_sums_saturate),
         cmocka_unit_test(bad_input_is_refused),
     };
