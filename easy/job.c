@@ -11,13 +11,15 @@ static rapt_status make_plan(rapt_easy_job *job)
 {
     rapt_easy *easy = job->easy;
     double start = rapt_now_seconds();
-    rapt_status status = rapt_plan_create(easy->device, &job->plan_params, &job->plan);
+    rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
+    rapt_status status = job->options.share_prefixes
+                             ? rapt_job_cascade_create(job, &sizes)
+                             : rapt_plan_create(easy->device, &job->plan_params, &job->plan);
     job->plan_seconds = rapt_now_seconds() - start;
     if (status != RAPT_OK)
         return status;
     rapt_easy_pipelines_save(easy);
-    rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
-    rapt_plan_sizes(job->plan, &sizes);
+    rapt_plan_sizes(job->plan, &sizes); /* not of a cascade, which has no plan of the job's */
     status = rapt_easy_buffer_create(easy, sizes.table_bytes, "tables", 1,
                                      &job->buffers[JOB_TABLES]);
     if (status == RAPT_OK)
@@ -31,7 +33,8 @@ static rapt_status make_plan(rapt_easy_job *job)
         .tables_mapped = rapt_easy_buffer_mapped(job->buffers[JOB_TABLES]),
         .workspace = rapt_easy_buffer_range(job->buffers[JOB_WORKSPACE]),
     };
-    return rapt_plan_bind(job->plan, &memory);
+    return job->cascade ? rapt_cascade_bind(job->cascade, &memory)
+                        : rapt_plan_bind(job->plan, &memory);
 }
 
 static rapt_status prepare(rapt_easy_job *job, const struct job_pages *pages)
@@ -43,12 +46,17 @@ static rapt_status prepare(rapt_easy_job *job, const struct job_pages *pages)
     rapt_step_params params;
     rapt_job_step_params(job, pages, bias_offsets, &params);
     rapt_status status = RAPT_OK;
-    if (job->plan) {
+    if (job->plan || job->cascade) {
         job->step.struct_size = sizeof job->step;
+        job->cascade_info.struct_size = sizeof job->cascade_info;
         double start = rapt_now_seconds();
-        status = rapt_plan_prepare(job->plan, &params, &job->step);
+        status = job->cascade ? rapt_cascade_prepare(job->cascade, &params, &job->step,
+                                                     &job->cascade_info)
+                              : rapt_plan_prepare(job->plan, &params, &job->step);
         job->prepare_seconds = rapt_now_seconds() - start;
     }
+    if (status == RAPT_OK && job->cascade)
+        status = rapt_job_cascade_count(job, &params);
     if (status == RAPT_OK) {
         job->cost.struct_size = sizeof job->cost;
         status = rapt_plan_cost(&job->plan_params, &params, &job->cost);
@@ -120,6 +128,7 @@ void rapt_easy_job_destroy(rapt_easy_job **handle)
     rapt_easy_job *job = *handle;
     *handle = NULL;
     rapt_plan_destroy(&job->plan);
+    rapt_cascade_destroy(&job->cascade);
     rapt_three_pass_destroy(job);
     for (int i = 0; i < JOB_N_BUFFERS; i++)
         rapt_easy_buffer_destroy(&job->buffers[i]);
@@ -179,6 +188,7 @@ static rapt_status run_slice(rapt_easy_job *job, uint32_t slice, uint32_t n_slic
     params.command_buffer = commands;
     double start = rapt_now_seconds(), seconds = 0;
     status = job->three_pass ? rapt_three_pass_record(job, commands)
+             : job->cascade  ? rapt_cascade_record(job->cascade, &params)
                              : rapt_plan_record(job->plan, &params);
     job->record_seconds += rapt_now_seconds() - start;
     if (status == RAPT_OK)
@@ -205,6 +215,7 @@ rapt_status rapt_easy_job_run(rapt_easy_job *job, double *out_seconds)
         return status;
     if (job->plan)
         rapt_plan_slot_done(job->plan, job->step.slot);
+    rapt_cascade_slot_done(job->cascade, job->step.slot);
     job->done = 1;
     if (out_seconds)
         *out_seconds = seconds;
@@ -271,10 +282,11 @@ void rapt_easy_job_get_info(const rapt_easy_job *job, rapt_easy_job_info *out_in
                                .create_seconds = job->create_seconds,
                                .plan_seconds = job->plan_seconds,
                                .prepare_seconds = job->prepare_seconds,
-                               .record_seconds = job->record_seconds};
+                               .record_seconds = job->record_seconds,
+                               .cascade = job->cascade_info,
+                               .shared_kv_bytes = job->shared_kv_bytes};
     info.plan.struct_size = sizeof info.plan;
-    if (job->plan)
-        rapt_plan_get_info(job->plan, &info.plan);
+    rapt_plan_get_info(job->plan ? job->plan : rapt_cascade_plan(job->cascade), &info.plan);
     for (int i = 0; i < JOB_N_BUFFERS; i++) {
         uint64_t n = job->buffers[i] ? job->buffers[i]->memory_bytes : 0;
         if (i == JOB_TABLES)

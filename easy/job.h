@@ -41,6 +41,9 @@ struct rapt_easy_job {
     rapt_plan_params plan_params;
     rapt_plan *plan;
     struct three_pass *three_pass; /* instead of a plan */
+    rapt_cascade *cascade;         /* likewise */
+    rapt_cascade_info cascade_info;
+    uint64_t shared_kv_bytes;
     rapt_step step;
     rapt_cost cost;
     rapt_easy_buffer *buffers[JOB_N_BUFFERS]; /* V is NULL where K's buffer holds both */
@@ -85,6 +88,11 @@ rapt_status rapt_job_kv_upload(rapt_easy_job *job, const struct job_pages *pages
 uint32_t rapt_job_append_chunk(const rapt_easy_job *job, uint32_t longest);
 /* Runs kv_append over all of K and V; the plan must be bound. */
 rapt_status rapt_job_append(rapt_easy_job *job, const struct job_pages *pages);
+
+/* job_cascade.c: share_prefixes */
+rapt_status rapt_job_cascade_create(rapt_easy_job *job, rapt_plan_sizes_info *out_sizes);
+/* Fills job->shared_kv_bytes. */
+rapt_status rapt_job_cascade_count(rapt_easy_job *job, const rapt_step_params *params);
 
 /* three_pass.c */
 rapt_status rapt_three_pass_create(rapt_easy_job *job);

@@ -164,7 +164,8 @@ rapt_status rapt_cascade_create(rapt_device *device, const rapt_cascade_params *
     cascade->lse = (plan.flags & RAPT_PLAN_LSE) != 0;
     cascade->rule = (rapt_cascade_rule){.struct_size = sizeof cascade->rule,
                                         .max_levels = p.max_levels ? p.max_levels : 4,
-                                        .min_shared_tokens = p.min_shared_tokens,
+                                        .min_shared_tokens =
+                                            p.min_shared_tokens ? p.min_shared_tokens : 256,
                                         .merge_tokens = p.merge_tokens};
     status = create(cascade, &plan);
     if (status != RAPT_OK) {
@@ -191,6 +192,12 @@ void rapt_cascade_destroy(rapt_cascade **cascade)
 const rapt_plan *rapt_cascade_plan(const rapt_cascade *cascade)
 {
     return cascade ? cascade->plan : NULL;
+}
+
+void rapt_cascade_get_rule(const rapt_cascade *cascade, rapt_cascade_rule *out_rule)
+{
+    if (cascade && out_rule)
+        rapt_params_write(out_rule, &cascade->rule, sizeof cascade->rule);
 }
 
 /* --------------------------------------------------------------------------------------- memory */

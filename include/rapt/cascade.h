@@ -112,6 +112,9 @@ RAPT_API void rapt_cascade_destroy(rapt_cascade **cascade);
 /* The plan inside, for rapt_plan_get_info; it is the cascade's. */
 RAPT_API const rapt_plan *rapt_cascade_plan(const rapt_cascade *cascade);
 
+/* The rule it cuts by, merge_tokens and all. */
+RAPT_API void rapt_cascade_get_rule(const rapt_cascade *cascade, rapt_cascade_rule *out_rule);
+
 /* As rapt_plan_sizes and rapt_plan_bind. The workspace holds the parts too: it is exclusive from the
  * first item of a record to its merge. */
 RAPT_API void rapt_cascade_sizes(const rapt_cascade *cascade, rapt_plan_sizes_info *out_sizes);

@@ -10,6 +10,7 @@
  * RAPT_VALIDATION=1, RAPT_LOG=error|warning|info|debug (to stderr). */
 
 #include <rapt/attention.h>
+#include <rapt/cascade.h>
 #include <rapt/pager.h>
 #include <rapt/reference.h>
 
@@ -53,6 +54,10 @@ typedef struct rapt_easy_options {
      * then times V. For comparisons: memory grows with q_len * kv_len. Takes packed f32, f16 and
      * bf16 with the masks full and causal, and the output alone. */
     int three_pass;
+    /* Pages that neighbours in the batch have in common are read once for all of them (cascade.h).
+     * Wants a ready pool (problem.page_indices) and takes what a cascade does. */
+    int share_prefixes;
+    uint32_t max_levels, min_shared_tokens; /* as in rapt_cascade_params */
 } rapt_easy_options;
 
 /* One call: upload, compute, read back. result's pointers say what is wanted. */
@@ -72,6 +77,8 @@ typedef struct rapt_easy_job_info {
     uint64_t table_bytes, workspace_bytes, tensor_bytes; /* device memory held by the job */
     double create_seconds, plan_seconds; /* host time; plan_seconds is pipelines */
     double prepare_seconds, record_seconds; /* host time of the last prepare and record */
+    rapt_cascade_info cascade; /* share_prefixes: what was found */
+    uint64_t shared_kv_bytes;  /* share_prefixes: what cost.kv_bytes comes to with it */
 } rapt_easy_job_info;
 
 /* want: which results run must produce (the pointers are only tested for NULL). */
