@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "statistics.h"
+
+#include "pipeline.h"
+#include "platform.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- functions between the library and the loader: they ask for what the library has no use for
+ */
+
+static PFN_vkGetInstanceProcAddr loader_get;
+static PFN_vkCreateDevice loader_create_device;
+static PFN_vkCreateComputePipelines device_create_pipelines;
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical_device,
+                                                    const VkDeviceCreateInfo *info,
+                                                    const VkAllocationCallbacks *allocator,
+                                                    VkDevice *out_device)
+{
+    const char *names[64];
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR feature = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pNext = (void *)(uintptr_t)info->pNext,
+        .pipelineExecutableInfo = VK_TRUE,
+    };
+    VkDeviceCreateInfo more = *info;
+    if (info->enabledExtensionCount >= sizeof names / sizeof *names)
+        return VK_ERROR_INITIALIZATION_FAILED;
+    for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
+        names[i] = info->ppEnabledExtensionNames[i];
+    names[info->enabledExtensionCount] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
+    more.pNext = &feature;
+    more.enabledExtensionCount++;
+    more.ppEnabledExtensionNames = names;
+    return loader_create_device(physical_device, &more, allocator, out_device);
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance_function(VkInstance instance,
+                                                                      const char *name)
+{
+    if (strcmp(name, "vkCreateDevice") != 0)
+        return loader_get(instance, name);
+    loader_create_device = (PFN_vkCreateDevice)loader_get(instance, name);
+    return loader_create_device ? (PFN_vkVoidFunction)create_device : NULL;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice device, VkPipelineCache cache,
+                                                       uint32_t n_pipelines,
+                                                       const VkComputePipelineCreateInfo *infos,
+                                                       const VkAllocationCallbacks *allocator,
+                                                       VkPipeline *out_pipelines)
+{
+    (void)cache; /* what comes from a cache tells nothing */
+    VkResult result = VK_SUCCESS;
+    for (uint32_t i = 0; i < n_pipelines && result == VK_SUCCESS; i++) {
+        VkComputePipelineCreateInfo info = infos[i];
+        info.flags |= VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR;
+        result =
+            device_create_pipelines(device, VK_NULL_HANDLE, 1, &info, allocator, &out_pipelines[i]);
+    }
+    return result;
+}
+
+rapt_status vendor_device_open(int validation, rapt_log log, struct vendor_device *out_vendor)
+{
+    memset(out_vendor, 0, sizeof *out_vendor);
+    rapt_status status = rapt_loader_open(&out_vendor->library, &loader_get);
+    if (status != RAPT_OK)
+        return status;
+    rapt_device_params params = {
+        .struct_size = sizeof params,
+        .log = log,
+        .validation = validation,
+        .get_instance_proc_addr = get_instance_function,
+    };
+    status = rapt_device_create(&params, &out_vendor->device);
+    if (status != RAPT_OK) {
+        vendor_device_close(out_vendor);
+        return status;
+    }
+    rapt_device *device = out_vendor->device;
+    device_create_pipelines = device->vk.vkCreateComputePipelines;
+    device->vk.vkCreateComputePipelines = create_pipelines;
+    out_vendor->get_executables =
+        (PFN_vkGetPipelineExecutablePropertiesKHR)device->get_device_proc_addr(
+            device->device, "vkGetPipelineExecutablePropertiesKHR");
+    out_vendor->get_statistics =
+        (PFN_vkGetPipelineExecutableStatisticsKHR)device->get_device_proc_addr(
+            device->device, "vkGetPipelineExecutableStatisticsKHR");
+    if (!out_vendor->get_executables || !out_vendor->get_statistics) {
+        vendor_device_close(out_vendor);
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "the driver tells nothing of its pipelines");
+    }
+    return RAPT_OK;
+}
+
+void vendor_device_close(struct vendor_device *vendor)
+{
+    rapt_device_destroy(&vendor->device);
+    rapt_library_close(vendor->library);
+    vendor->library = NULL;
+}
+
+/* -------------------------------------------------------------------------------------- numbers */
+
+/* What drivers call the same thing; sums where a driver tells it in parts. */
+static const struct {
+    const char *name;
+    size_t member;
+    int adds;
+} meanings[] = {
+#define MEANS(name, member)                                                                        \
+    {                                                                                              \
+        name, offsetof(struct statistics, member), 0                                               \
+    }
+#define ADDS(name, member)                                                                         \
+    {                                                                                              \
+        name, offsetof(struct statistics, member), 1                                               \
+    }
+    /* radv */
+    MEANS("VGPRs", registers),
+    ADDS("Spilled SGPRs", spills),
+    ADDS("Spilled VGPRs", spills),
+    MEANS("Scratch size", scratch_bytes),
+    MEANS("LDS size", shared_bytes),
+    MEANS("Subgroups per SIMD", waves),
+    MEANS("Instructions", instructions),
+    MEANS("Latency", cycles),
+    /* anv */
+    MEANS("Max live registers", registers),
+    MEANS("Spills", spills),
+    MEANS("Fills", fills),
+    MEANS("Scratch Memory Size", scratch_bytes),
+    MEANS("Workgroup Memory Size", shared_bytes),
+    MEANS("Cycles", cycles),
+    /* nvk */
+    MEANS("Number of GPRs", registers),
+    ADDS("Spills to memory", spills),
+    ADDS("Fills from memory", fills),
+    ADDS("Spills to reg", spills),
+    ADDS("Fills from reg", fills),
+    MEANS("SLM size", scratch_bytes),
+    MEANS("Max warps/SM", waves),
+    MEANS("Instruction count", instructions),
+    MEANS("Static cycle count", cycles),
+    /* turnip */
+    MEANS("Registers used", registers),
+    MEANS("Instruction Count", instructions),
+    MEANS("Max Waves Per Core", waves),
+    ADDS("STP Count", spills),
+    ADDS("LDP Count", fills),
+#undef MEANS
+#undef ADDS
+};
+
+static long long value_of(const VkPipelineExecutableStatisticKHR *statistic)
+{
+    switch (statistic->format) {
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR:
+        return statistic->value.b32;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR:
+        return statistic->value.i64;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR:
+        return (long long)statistic->value.u64;
+    default:
+        return (long long)statistic->value.f64;
+    }
+}
+
+static void take(const VkPipelineExecutableStatisticKHR *statistic, struct statistics *out)
+{
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
+        if (strcmp(meanings[i].name, statistic->name) != 0)
+            continue;
+        long long *member = (long long *)(void *)((char *)out + meanings[i].member);
+        if (*member < 0 || !meanings[i].adds)
+            *member = 0;
+        *member += value_of(statistic);
+    }
+}
+
+static rapt_status read_executable(struct vendor_device *vendor, VkPipeline pipeline,
+                                   uint32_t index, int raw, struct statistics *out)
+{
+    VkPipelineExecutableStatisticKHR statistics[64];
+    uint32_t n = sizeof statistics / sizeof *statistics;
+    VkPipelineExecutableInfoKHR info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
+        .pipeline = pipeline,
+        .executableIndex = index,
+    };
+    memset(statistics, 0, sizeof statistics);
+    for (uint32_t i = 0; i < n; i++)
+        statistics[i].sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR;
+    VkResult result = vendor->get_statistics(vendor->device->device, &info, &n, statistics);
+    if (result < 0)
+        return rapt_device_result(result, "vkGetPipelineExecutableStatisticsKHR");
+    for (uint32_t i = 0; i < n; i++) {
+        if (raw)
+            printf("    %s = %lld\n", statistics[i].name, value_of(&statistics[i]));
+        take(&statistics[i], out);
+    }
+    return RAPT_OK;
+}
+
+static rapt_status read_pipeline(struct vendor_device *vendor, VkPipeline pipeline, int raw,
+                                 struct statistics *out)
+{
+    VkPipelineExecutablePropertiesKHR executables[8];
+    uint32_t n = sizeof executables / sizeof *executables;
+    VkPipelineInfoKHR info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR,
+        .pipeline = pipeline,
+    };
+    memset(executables, 0, sizeof executables);
+    for (uint32_t i = 0; i < n; i++)
+        executables[i].sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR;
+    VkResult result = vendor->get_executables(vendor->device->device, &info, &n, executables);
+    if (result < 0 || n == 0)
+        return rapt_device_result(result < 0 ? result : VK_ERROR_UNKNOWN,
+                                  "vkGetPipelineExecutablePropertiesKHR");
+    /* The last of several: drivers list narrower forms first. */
+    for (uint32_t e = 0; e < n; e++) {
+        memset(out, 0xff, sizeof *out);
+        out->subgroup = executables[e].subgroupSize;
+        if (raw)
+            printf("  %s: %s\n", executables[e].name, executables[e].description);
+        rapt_status status = read_executable(vendor, pipeline, e, raw, out);
+        if (status != RAPT_OK)
+            return status;
+    }
+    return RAPT_OK;
+}
+
+rapt_status vendor_device_compile(struct vendor_device *vendor,
+                                  const struct rapt_kernel_choice *choice, int raw,
+                                  struct statistics *out_statistics)
+{
+    struct rapt_pipeline pipeline;
+    rapt_status status = rapt_pipeline_create(vendor->device, choice, NULL, &pipeline);
+    if (status != RAPT_OK)
+        return status;
+    status = read_pipeline(vendor, pipeline.pipeline, raw, out_statistics);
+    rapt_pipeline_finish(vendor->device, &pipeline);
+    return status;
+}
