@@ -61,8 +61,8 @@ static rapt_layout kv_layout(const rapt_easy_job *job, int v)
     rapt_layout layout = {0};
     if (own)
         layout = v ? job->options.v_pool : job->options.k_pool;
-    rapt_layout_fill(&layout, problem->n_kv_heads, (uint32_t)rapt_job_row_units(problem->kv_type, dim),
-                problem->page_size);
+    rapt_layout_fill(&layout, problem->n_kv_heads,
+                     (uint32_t)rapt_job_row_units(problem->kv_type, dim), problem->page_size);
     return layout;
 }
 
@@ -91,9 +91,9 @@ static void fill_layouts(rapt_easy_job *job)
     int ready = problem->page_indptr != NULL;
     rapt_layout_fill(&problem->q.layout, problem->n_q_heads, problem->head_dim, 0);
     rapt_layout_fill(&problem->k.layout, problem->n_kv_heads, problem->head_dim,
-                ready ? problem->page_size : 0);
+                     ready ? problem->page_size : 0);
     rapt_layout_fill(&problem->v.layout, problem->n_kv_heads, problem->head_dim_v,
-                ready ? problem->page_size : 0);
+                     ready ? problem->page_size : 0);
     plan->q = problem->q.layout;
     plan->k = kv_layout(job, 0);
     plan->v = kv_layout(job, 1);
@@ -165,6 +165,11 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         return status;
     rapt_problem *own = &job->problem;
     const rapt_easy_options *options = &job->options;
+    if (own->mask_heads)
+        return rapt_fail(
+            RAPT_ERROR_UNSUPPORTED,
+            "mask_heads is set: masks of single heads need a block table, which is not "
+            "in this build's easy tier yet");
     fill_types(own);
     job->total_q = (uint32_t)own->cu_q[own->n_seqs];
     /* Keys that are rotated are appended, so that the kernel that does it in earnest does it here.

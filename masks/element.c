@@ -163,7 +163,8 @@ int rapt_mask_allows_element(const rapt_mask *mask, const rapt_mask_batch *batch
     struct rapt_mask_input input = {.kv_first = batch->cu_kv};
     rapt_mask_batch own;
     if (rapt_params_read("rapt_mask_batch", batch, &own, sizeof own) != RAPT_OK ||
-        (own.data && rapt_params_read("data", own.data, &input.data, sizeof input.data) != RAPT_OK))
+        (own.data &&
+         rapt_params_read("rapt_mask_data", own.data, &input.data, sizeof input.data) != RAPT_OK))
         return 0;
     input.batch = (struct rapt_batch){.n_seqs = own.n_seqs,
                                       .cu_q = own.cu_q,

@@ -139,14 +139,14 @@ rapt_status rapt_mask_input_check(const struct rapt_mask_input *input, uint32_t 
     return status;
 }
 
-rapt_status rapt_mask_input_open(const rapt_mask_batch *batch, const char *name,
-                                 struct rapt_mask_input *out_input)
+rapt_status rapt_mask_input_open(const rapt_mask_batch *batch, struct rapt_mask_input *out_input)
 {
     rapt_mask_batch own;
     *out_input = (struct rapt_mask_input){0};
     rapt_status status = rapt_params_read("rapt_mask_batch", batch, &own, sizeof own);
     if (status == RAPT_OK && own.data)
-        status = rapt_params_read(name, own.data, &out_input->data, sizeof out_input->data);
+        status =
+            rapt_params_read("rapt_mask_data", own.data, &out_input->data, sizeof out_input->data);
     if (status != RAPT_OK)
         return status;
     if (own.n_q_heads > 65535)
@@ -166,7 +166,7 @@ rapt_status rapt_mask_input_open(const rapt_mask_batch *batch, const char *name,
 rapt_status rapt_mask_batch_check(const rapt_mask *mask, const rapt_mask_batch *batch)
 {
     struct rapt_mask_input input;
-    rapt_status status = rapt_mask_input_open(batch, "data", &input);
+    rapt_status status = rapt_mask_input_open(batch, &input);
     return status != RAPT_OK ? status
                              : rapt_mask_input_check(&input, rapt_mask_needs(mask), "data");
 }

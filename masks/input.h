@@ -16,11 +16,10 @@ struct rapt_mask_input {
     uint32_t n_q_heads;
 };
 
-/* Reads the structs and checks lengths and positions. `name` is what messages call the arrays'
- * struct. */
-rapt_status rapt_mask_input_open(const rapt_mask_batch *batch, const char *name,
-                                 struct rapt_mask_input *out_input);
-/* The arrays of the leaves in `needs` (RAPT_MASK_NEEDS_*). kv_first is not looked at. */
+/* Reads the structs and checks lengths and positions. */
+rapt_status rapt_mask_input_open(const rapt_mask_batch *batch, struct rapt_mask_input *out_input);
+/* The arrays of the leaves in `needs` (RAPT_MASK_NEEDS_*); `name` is what messages call their
+ * struct. kv_first is not looked at. */
 rapt_status rapt_mask_input_check(const struct rapt_mask_input *input, uint32_t needs,
                                   const char *name);
 

@@ -23,7 +23,7 @@ rapt_status rapt_table_request_open(const rapt_block_table_params *params,
     *out_request = (struct rapt_table_request){0};
     rapt_status status = rapt_params_read("rapt_block_table_params", params, own, sizeof *own);
     if (status == RAPT_OK)
-        status = rapt_mask_input_open(&own->batch, "batch.data", &out_request->input);
+        status = rapt_mask_input_open(&own->batch, &out_request->input);
     if (status == RAPT_OK)
         status = check_block("block_q", &own->block_q);
     if (status == RAPT_OK)

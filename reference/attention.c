@@ -29,6 +29,7 @@ struct run {
 
 struct row {
     uint32_t token, head, begin, end; /* keys it sees */
+    int sees_all;                     /* of them; else the mask says which */
     int64_t pos;
     double m, l;
 };
@@ -63,11 +64,15 @@ static double row_scores(const struct view *view, uint32_t b, struct scratch *sc
                          uint32_t first, uint32_t begin, uint32_t end)
 {
     const rapt_problem *p = &view->problem;
+    const struct row *row = &scratch->rows[r];
     double *s = scratch->s, most = -INFINITY;
     int plain = p->softcap <= 0 && !p->slopes && !p->bias.data;
     rapt_block_dots(scratch->q[r], scratch->k, begin, end, p->head_dim, s);
     for (uint32_t j = begin; j < end; j++) {
-        s[j] = plain ? view->scale * s[j] : logit(view, b, &scratch->rows[r], first + j, s[j]);
+        if (!row->sees_all && !rapt_view_allows(view, b, row->head, row->token, first + j))
+            s[j] = -INFINITY;
+        else
+            s[j] = plain ? view->scale * s[j] : logit(view, b, row, first + j, s[j]);
         if (s[j] > most || isnan(s[j]))
             most = s[j];
     }
@@ -157,7 +162,7 @@ static uint32_t gather_rows(const struct run *run, uint32_t b, uint32_t kv_head,
         if (!row_wanted(run, ((uint64_t)p->cu_q[b] + row.token) * p->n_q_heads + row.head))
             continue;
         row.pos = rapt_batch_q_pos(&view->batch, b, row.token);
-        rapt_view_key_range(view, b, row.token, &row.begin, &row.end);
+        row.sees_all = rapt_view_key_range(view, b, row.head, row.token, &row.begin, &row.end);
         rapt_view_load_q(view, b, row.token, row.head, scratch->q[n]);
         memset(scratch->o[n], 0, sizeof scratch->o[n]);
         scratch->rows[n++] = row;

@@ -69,29 +69,47 @@ static double max_norm_k(const struct view *view)
     return most;
 }
 
+/* Keys [*begin, *end) from the first to the last that a row sees. */
+static int seen_range(const struct view *view, uint32_t b, uint32_t h, uint32_t i, uint32_t *begin,
+                      uint32_t *end)
+{
+    int sees_all = rapt_view_key_range(view, b, h, i, begin, end);
+    while (!sees_all && *begin < *end && !rapt_view_allows(view, b, h, i, *begin))
+        ++*begin;
+    while (!sees_all && *begin < *end && !rapt_view_allows(view, b, h, i, *end - 1))
+        --*end;
+    return sees_all;
+}
+
+/* What max_terms is after, over the keys of one row. */
+static void row_terms(const struct view *view, uint32_t b, uint32_t h, uint32_t i, double *distance,
+                      double *bias)
+{
+    const rapt_problem *p = &view->problem;
+    uint32_t begin, end;
+    int sees_all = seen_range(view, b, h, i, &begin, &end);
+    if (begin == end)
+        return;
+    double pos = rapt_batch_q_pos(&view->batch, b, i);
+    double first = (double)rapt_batch_kv_pos0(&view->batch, b) + begin;
+    *distance = fmax(*distance, fmax(fabs(first - pos), fabs(first + (end - begin - 1) - pos)));
+    for (uint32_t j = begin; p->bias.data && j < end; j++) {
+        double value = fabs((double)rapt_view_bias(view, b, h, i, j));
+        if (isfinite(value) && value > *bias && (sees_all || rapt_view_allows(view, b, h, i, j)))
+            *bias = value;
+    }
+}
+
 /* Largest |slope * (J - P)| and largest finite |bias| over what rows see. */
 static void max_terms(const struct view *view, double *out_slope, double *out_bias)
 {
     const rapt_problem *p = &view->problem;
+    const int by_head = view->masks_differ || (p->bias.data && p->bias.layout.head_stride);
     double distance = 0, slope = 0, bias = 0;
     for (uint32_t b = 0; b < p->n_seqs; b++)
-        for (uint32_t i = 0; i < rapt_batch_q_len(&view->batch, b); i++) {
-            uint32_t begin, end;
-            rapt_view_key_range(view, b, i, &begin, &end);
-            if (begin == end)
-                continue;
-            double pos = rapt_batch_q_pos(&view->batch, b, i);
-            double first = (double)rapt_batch_kv_pos0(&view->batch, b) + begin;
-            distance =
-                fmax(distance, fmax(fabs(first - pos), fabs(first + (end - begin - 1) - pos)));
-            uint32_t n_bias_heads = p->bias.layout.head_stride ? p->n_q_heads : 1;
-            for (uint32_t h = 0; p->bias.data && h < n_bias_heads; h++)
-                for (uint32_t j = begin; j < end; j++) {
-                    double value = fabs((double)rapt_view_bias(view, b, h, i, j));
-                    if (isfinite(value))
-                        bias = fmax(bias, value);
-                }
-        }
+        for (uint32_t i = 0; i < rapt_batch_q_len(&view->batch, b); i++)
+            for (uint32_t h = 0; h < (by_head ? p->n_q_heads : 1); h++)
+                row_terms(view, b, h, i, &distance, &bias);
     for (uint32_t h = 0; p->slopes && h < p->n_q_heads; h++)
         slope = fmax(slope, fabs((double)p->slopes[h]));
     *out_slope = slope * distance;

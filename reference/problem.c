@@ -79,8 +79,6 @@ static rapt_status check_numbers(const rapt_problem *p)
         if (isnan(p->sinks[h]) || p->sinks[h] == INFINITY)
             status = rapt_fail(RAPT_ERROR_ARGUMENT, "sinks[%u] is %g: finite, or -inf for none", h,
                                (double)p->sinks[h]);
-    if (status == RAPT_OK && p->mask_heads)
-        status = rapt_fail(RAPT_ERROR_UNSUPPORTED, "mask_heads is not in this build yet");
     return status;
 }
 
@@ -218,7 +216,7 @@ static void fill_batch(struct view *view)
                                       .q_pos = p->q_pos,
                                       .kv_pos0 = p->kv_pos0,
                                       .mask = p->mask,
-                                      .prefix = p->prefix};
+                                      .any_mask = 1};
 }
 
 /* Kernels count rows in 31 bits. */
@@ -259,6 +257,8 @@ rapt_status rapt_view_open(const rapt_problem *problem, struct view *out_view)
     status = check_page_size(view);
     if (status == RAPT_OK)
         status = rapt_batch_check(&view->batch);
+    if (status == RAPT_OK)
+        status = rapt_view_check_masks(view);
     if (status == RAPT_OK)
         status = check_rows(p);
     if (status == RAPT_OK)
@@ -335,20 +335,4 @@ float rapt_view_bias(const struct view *view, uint32_t b, uint32_t head, uint32_
     uint64_t row = l->token_stride ? l->token_stride : rapt_batch_kv_len(&view->batch, b);
     uint64_t base = p->bias_offsets ? p->bias_offsets[b] : b * l->outer_stride;
     return rapt_load(p->bias.data, p->bias.type, base + head * l->head_stride + i * row + j);
-}
-
-void rapt_view_key_range(const struct view *view, uint32_t b, uint32_t i, uint32_t *out_begin,
-                         uint32_t *out_end)
-{
-    const struct rapt_batch *batch = &view->batch;
-    int32_t lo, hi, prefix = batch->prefix ? batch->prefix[b] : 0;
-    rapt_mask_interval(batch->mask, rapt_batch_q_pos(batch, b, i), prefix, &lo, &hi);
-    int64_t kv_pos0 = rapt_batch_kv_pos0(batch, b), kv_len = rapt_batch_kv_len(batch, b);
-    int64_t begin = lo - kv_pos0, end = (int64_t)hi + 1 - kv_pos0;
-    begin = begin < 0 ? 0 : begin;
-    end = end > kv_len ? kv_len : end;
-    if (end < begin)
-        begin = end = 0;
-    *out_begin = (uint32_t)begin;
-    *out_end = (uint32_t)end;
 }

@@ -136,6 +136,8 @@ rapt_status rapt_view_store(struct view *view, const rapt_allocator *allocator)
     rapt_status status = store_tensor(view, &p->k, p->head_dim, 1, allocator, &view->k_stored);
     if (status == RAPT_OK)
         status = store_tensor(view, &p->v, p->head_dim_v, 0, allocator, &view->v_stored);
+    if (status == RAPT_OK)
+        status = rapt_view_store_masks(view, allocator);
     if (status != RAPT_OK)
         rapt_view_finish(view, allocator);
     else if (view->quantized)
@@ -147,7 +149,9 @@ void rapt_view_finish(struct view *view, const rapt_allocator *allocator)
 {
     rapt_free(allocator, view->k_stored);
     rapt_free(allocator, view->v_stored);
+    rapt_free(allocator, view->kv_first);
     view->k_stored = view->v_stored = NULL;
+    view->kv_first = NULL;
 }
 
 /* ------------------------------------------------------------------------------------- queries */

@@ -67,11 +67,10 @@ typedef struct rapt_problem {
     float max_logit_const;
     int unnormalised; /* out = sum_j exp(s - m) v_j */
 
-    const rapt_mask *mask; /* NULL = full */
-    const int32_t *prefix;
+    const rapt_mask *mask; /* NULL = full; any expression */
+    const int32_t *prefix; /* int32[B]; NULL = mask_data->prefix */
 
-    /* Optional per-query-head masks: mask_heads[h] replaces `mask` for head h where not NULL.
-     * Reserved: must be NULL in this version. */
+    /* [n_q_heads] or NULL: mask_heads[h] replaces `mask` for head h where not NULL. */
     const rapt_mask *const *mask_heads;
 
     /* Quantized kv_type: k and v are floats, quantized on the way in (rapt_quantize_rows). */
@@ -85,6 +84,10 @@ typedef struct rapt_problem {
     const rapt_rope *rope;      /* NULL = none */
     const int32_t *rope_pos;    /* int32[total_q]; NULL = the query positions */
     const int32_t *k_rope_pos;  /* int32[total_kv]; NULL = kv_pos0 + j */
+
+    /* Arrays the masks' leaves read (mask.h); NULL = none. Where K and V are a ready page pool, keys
+     * are counted through, sequence after sequence, as in packed ones. */
+    const rapt_mask_data *mask_data;
 } rapt_problem;
 
 /* Results, all caller's memory; any pointer may be NULL. */

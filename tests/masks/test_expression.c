@@ -330,7 +330,7 @@ static void arrays_are_checked_and_named(void **state)
     EXPECT("full", c.batch.n_q_heads = 0, RAPT_OK, NULL);
     EXPECT("full", c.batch.n_q_heads = 65536, ARGUMENT, "n_q_heads is 65536");
     EXPECT("full", c.batch.struct_size = 0, ARGUMENT, "rapt_mask_batch.struct_size");
-    EXPECT("full", c.data.struct_size = 0, ARGUMENT, "data.struct_size");
+    EXPECT("full", c.data.struct_size = 0, ARGUMENT, "rapt_mask_data.struct_size");
     EXPECT("full", c.batch.n_seqs = 0, ARGUMENT, "n_seqs is 0");
     EXPECT("full", c.batch.cu_q = NULL, ARGUMENT, "cu_q is NULL");
     EXPECT("full", c.batch.cu_kv = NULL, ARGUMENT, "cu_kv is NULL");

@@ -210,6 +210,77 @@ static void make_mask(struct random_problem *r, uint64_t *seed)
     snprintf(r->text + strlen(r->text), sizeof r->text - strlen(r->text), " mask '%s'", text);
 }
 
+static void make_mask_data(struct random_problem *r, uint64_t *seed)
+{
+    rapt_problem *p = &r->problem;
+    int32_t n_bits = 0;
+    for (uint32_t b = 0; b < p->n_seqs; b++) {
+        uint32_t n_nodes = random_below(seed, r->kv_len[b] + 1);
+        r->tree_indptr[b + 1] = r->tree_indptr[b] + (int32_t)n_nodes;
+        for (uint32_t t = 0; t < n_nodes; t++)
+            r->parents[r->tree_indptr[b] + (int32_t)t] = (int32_t)random_below(seed, t + 1) - 1;
+        r->bit_offsets[b] = (uint64_t)n_bits;
+        n_bits += (int32_t)(r->q_len[b] * r->kv_len[b]);
+    }
+    for (uint32_t i = 0; i < MAX_SEQS * MAX_LEN; i++) {
+        r->ids_q[i] = (int32_t)(i / 9 % 3);
+        r->ids_kv[i] = (int32_t)(i / 7 % 3);
+        r->flags[i] = i % 11 > 4;
+    }
+    for (uint32_t i = 0; i < sizeof r->bits; i++)
+        r->bits[i] = (uint8_t)random_u64(seed);
+    for (uint32_t i = 0; i < sizeof r->map; i++)
+        r->map[i] = (uint8_t)random_below(seed, 2);
+    r->mask_data = (rapt_mask_data){.struct_size = sizeof r->mask_data,
+                                    .prefix = r->prefix,
+                                    .segments_q = r->ids_q,
+                                    .segments_kv = r->ids_kv,
+                                    .bidirectional = r->flags,
+                                    .bitmap = r->bits,
+                                    .bitmap_offsets = r->bit_offsets,
+                                    .bitmap_head_stride = one_in(seed, 2) ? (uint64_t)n_bits : 0,
+                                    .bitmap_bits = 8 * sizeof r->bits,
+                                    .blocks = r->map,
+                                    .n_block_heads = one_in(seed, 2) ? p->n_q_heads : 1,
+                                    .n_q_blocks = 8,
+                                    .n_k_blocks = 8,
+                                    .map_block_q = 5,
+                                    .map_block_kv = 9,
+                                    .parents = r->parents,
+                                    .tree_indptr = r->tree_indptr};
+    p->mask_data = &r->mask_data;
+    p->prefix = one_in(seed, 2) ? r->prefix : NULL;
+}
+
+/* Masks of any kind, for all heads or for some of them another. */
+static void make_any_mask(struct random_problem *r, uint64_t *seed)
+{
+    static const char *const texts[] = {"causal | prefix",
+                                        "segments & causal",
+                                        "causal | bidirectional",
+                                        "dilated(5, 3)",
+                                        "bitmap",
+                                        "blocks | window(3, 3)",
+                                        "tree & !bitmap",
+                                        "!(causal & segments)",
+                                        "chunked(6) & chunked(4)",
+                                        "window(9, 2) & prefix"};
+    const uint32_t n = sizeof texts / sizeof texts[0];
+    const char *text = texts[random_below(seed, n)], *other = texts[random_below(seed, n)];
+    rapt_problem *p = &r->problem;
+    rapt_mask_destroy(&r->mask);
+    if (rapt_mask_parse(NULL, text, NULL, &r->mask) != RAPT_OK ||
+        rapt_mask_parse(NULL, other, NULL, &r->other_mask) != RAPT_OK)
+        abort();
+    p->mask = one_in(seed, 8) ? NULL : r->mask;
+    for (uint32_t h = 0; h < p->n_q_heads; h++)
+        r->mask_heads[h] = one_in(seed, 2) ? r->other_mask : NULL;
+    p->mask_heads = one_in(seed, 2) ? r->mask_heads : NULL;
+    make_mask_data(r, seed);
+    snprintf(r->text + strlen(r->text), sizeof r->text - strlen(r->text), ", masks '%s' '%s'%s",
+             text, other, p->mask_heads ? " by head" : "");
+}
+
 static void make_values(struct random_problem *r, uint64_t *seed)
 {
     const rapt_problem *p = &r->problem;
@@ -430,12 +501,15 @@ struct random_problem *random_problem_create(uint64_t number)
              p->kv_type);
     if (number >= RANDOM_STORED)
         make_stored(r, seed);
+    if (number >= RANDOM_MASKED)
+        make_any_mask(r, seed);
     return r;
 }
 
 void random_problem_destroy(struct random_problem *r)
 {
     rapt_mask_destroy(&r->mask);
+    rapt_mask_destroy(&r->other_mask);
     for (int i = 0; i < 4; i++)
         free(r->memory[i]);
     free(r);

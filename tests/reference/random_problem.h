@@ -39,7 +39,14 @@ struct random_problem {
     uint32_t page_indptr[MAX_SEQS + 1], last_page_len[MAX_SEQS], page_indices[MAX_SEQS * MAX_LEN];
     float slopes[MAX_HEADS], sinks[MAX_HEADS];
     uint64_t bias_offsets[MAX_SEQS];
-    rapt_mask *mask;
+    rapt_mask *mask, *other_mask;
+    const rapt_mask *mask_heads[MAX_HEADS];
+    rapt_mask_data mask_data;
+    int32_t ids_q[MAX_SEQS * MAX_LEN], ids_kv[MAX_SEQS * MAX_LEN], parents[MAX_SEQS * MAX_LEN];
+    int32_t tree_indptr[MAX_SEQS + 1];
+    uint8_t flags[MAX_SEQS * MAX_LEN], map[MAX_HEADS * 64];
+    uint8_t bits[MAX_SEQS * MAX_LEN * MAX_LEN * MAX_HEADS / 8 + 8];
+    uint64_t bit_offsets[MAX_SEQS];
     void *memory[4]; /* q, k, v, bias */
 
     /* Problems that quantize or rotate. k and v above then hold what is stored, and this what a
@@ -52,8 +59,10 @@ struct random_problem {
     int32_t rope_pos[MAX_SEQS * MAX_LEN], k_rope_pos[MAX_SEQS * MAX_LEN];
 };
 
-/* The same number, the same problem. Those from RANDOM_STORED on quantize or rotate. */
+/* The same number, the same problem. Those from RANDOM_STORED on quantize or rotate; those from
+ * RANDOM_MASKED on have any masks, not only such as are one interval. */
 #define RANDOM_STORED 400
+#define RANDOM_MASKED 800
 struct random_problem *random_problem_create(uint64_t number);
 void random_problem_destroy(struct random_problem *random);
 

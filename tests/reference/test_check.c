@@ -216,6 +216,11 @@ static void bounds_follow_the_scores(void **state)
     f->p.mask = f->mask;
     near(checked(f, RAPT_BOUND_PORTABLE).bound_e, 5e-6);
     rapt_mask_destroy(&f->mask);
+    /* A mask with holes: keys 20 and more apart are every 20th, biases lie between two of them. */
+    assert_int_equal(rapt_mask_parse(NULL, "dilated(2, 20)", NULL, &f->mask), RAPT_OK);
+    f->p.mask = f->mask;
+    near(checked(f, RAPT_BOUND_PORTABLE).bound_e, 5e-6 * (20 + 4 * 20) / 64);
+    rapt_mask_destroy(&f->mask);
     f->p.mask = NULL;
     f->p.bias = (rapt_array){0};
     f->p.slopes = NULL;

@@ -28,7 +28,8 @@ struct fixture {
     float q[8 * 4 * 16], k[6 * 8 * 2 * 16], v[6 * 8 * 2 * 8], bias[5 * 20 + 3 * 12];
 };
 
-static rapt_mask *prefix_mask;
+static rapt_mask *prefix_mask, *segments_mask;
+static const int32_t ids[32];
 
 static void fill(struct fixture *f)
 {
@@ -333,8 +334,27 @@ static void masks(void **state)
     (void)state;
     REFUSED(f->p.mask = prefix_mask, RAPT_ERROR_ARGUMENT,
             "prefix is NULL: the mask mentions prefix, which needs int32[2]");
-    const rapt_mask *heads[4] = {prefix_mask, prefix_mask, prefix_mask, prefix_mask};
-    REFUSED(f->p.mask_heads = heads, RAPT_ERROR_UNSUPPORTED, "mask_heads is not in this build yet");
+    const rapt_mask *heads[4] = {NULL, NULL, NULL, prefix_mask};
+    REFUSED(f->p.mask_heads = heads, RAPT_ERROR_ARGUMENT,
+            "prefix is NULL: the mask mentions prefix, which needs int32[2]");
+    ACCEPTED(f->p.mask_heads = heads; f->p.prefix = f->prefix);
+    rapt_mask_data data = {.struct_size = sizeof data, .prefix = ids};
+    ACCEPTED(f->p.mask = prefix_mask; f->p.mask_data = &data);
+    data.struct_size = 0;
+    REFUSED(f->p.mask_data = &data, RAPT_ERROR_ARGUMENT,
+            "rapt_mask_data.struct_size is 0: set it to sizeof(rapt_mask_data)");
+    data.struct_size = sizeof data;
+    heads[0] = segments_mask;
+    REFUSED(f->p.mask_heads = heads; f->p.mask_data = &data, RAPT_ERROR_ARGUMENT,
+                                     "mask_data.segments_q is NULL: the mask mentions segments, "
+                                     "which needs one int32 per query");
+    data.segments_q = ids;
+    REFUSED(
+        f->p.mask_heads = heads;
+        f->p.mask_data = &data, RAPT_ERROR_ARGUMENT,
+        "mask_data.segments_kv is NULL: the mask mentions segments, which needs one int32 per key");
+    data.segments_kv = ids;
+    ACCEPTED(f->p.mask_heads = heads; f->p.mask_data = &data);
 }
 
 static void biases(void **state)
@@ -480,13 +500,15 @@ static void structs(void **state)
 static int setup(void **state)
 {
     (void)state;
-    return rapt_mask_parse(NULL, "causal & prefix", NULL, &prefix_mask) != RAPT_OK;
+    return rapt_mask_parse(NULL, "causal & prefix", NULL, &prefix_mask) != RAPT_OK ||
+           rapt_mask_parse(NULL, "causal & segments", NULL, &segments_mask) != RAPT_OK;
 }
 
 static int teardown(void **state)
 {
     (void)state;
     rapt_mask_destroy(&prefix_mask);
+    rapt_mask_destroy(&segments_mask);
     return 0;
 }
 
