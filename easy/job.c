@@ -74,6 +74,8 @@ static rapt_status create(rapt_easy_job *job, const rapt_problem *problem, const
     if (problem->page_size > 0 && !problem->page_indptr)
         status = rapt_job_pages_make(job, &pages);
     if (status == RAPT_OK)
+        status = rapt_job_make_table(job);
+    if (status == RAPT_OK)
         status = job->options.three_pass ? rapt_three_pass_create(job) : make_plan(job);
     if (status == RAPT_OK)
         status = rapt_job_upload(job, &pages, want);
@@ -129,6 +131,7 @@ void rapt_easy_job_destroy(rapt_easy_job **handle)
     *handle = NULL;
     rapt_plan_destroy(&job->plan);
     rapt_cascade_destroy(&job->cascade);
+    rapt_block_table_destroy(&job->table);
     rapt_three_pass_destroy(job);
     for (int i = 0; i < JOB_N_BUFFERS; i++)
         rapt_easy_buffer_destroy(&job->buffers[i]);

@@ -40,6 +40,7 @@ struct rapt_easy_job {
     rapt_easy_options options;
     rapt_plan_params plan_params;
     rapt_plan *plan;
+    rapt_block_table *table; /* NULL = the mask is in closed form */
     struct three_pass *three_pass; /* instead of a plan */
     rapt_cascade *cascade;         /* likewise */
     rapt_cascade_info cascade_info;
@@ -60,6 +61,8 @@ struct rapt_easy_job {
 /* problem.c: checks the problem, fills job->problem and job->plan_params. */
 rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *problem,
                              const rapt_result *want);
+/* job_table.c: the block table of a mask that needs one, and what the plan must be for it. */
+rapt_status rapt_job_make_table(rapt_easy_job *job);
 /* Makes the buffers of the tensors and fills those that go in. */
 rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
                        const rapt_result *want);

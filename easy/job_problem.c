@@ -165,11 +165,6 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         return status;
     rapt_problem *own = &job->problem;
     const rapt_easy_options *options = &job->options;
-    if (own->mask_heads)
-        return rapt_fail(
-            RAPT_ERROR_UNSUPPORTED,
-            "mask_heads is set: masks of single heads need a block table, which is not "
-            "in this build's easy tier yet");
     fill_types(own);
     job->total_q = (uint32_t)own->cu_q[own->n_seqs];
     /* Keys that are rotated are appended, so that the kernel that does it in earnest does it here.
@@ -222,8 +217,11 @@ void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *page
         .q_pos0 = problem->q_pos0,
         .q_pos = problem->q_pos,
         .kv_pos0 = problem->kv_pos0,
-        .mask = problem->mask,
-        .prefix = problem->prefix,
+        .mask = job->table ? NULL : problem->mask,
+        .block_table = job->table,
+        .prefix = problem->prefix      ? problem->prefix
+                  : problem->mask_data ? problem->mask_data->prefix
+                                       : NULL,
         .max_logit_const = problem->use_max_logit_const ? problem->max_logit_const : 0,
         .bias_head_stride = (uint32_t)bias->head_stride,
         .bias_row_stride = (uint32_t)bias->token_stride,

@@ -200,17 +200,6 @@ static rapt_status make_pager(rapt_easy_cache *cache)
 
 /* ---------------------------------------------------------------------------------------- plans */
 
-static rapt_status make_mask(rapt_easy_cache *cache, struct kv_group *group)
-{
-    char text[96] = "causal";
-    if (group->window > 0 && group->sink_tokens > 0)
-        snprintf(text, sizeof text, "causal & (window(%u, 0) | sink_tokens(%u))", group->window - 1,
-                 group->sink_tokens);
-    else if (group->window > 0)
-        snprintf(text, sizeof text, "causal & window(%u, 0)", group->window - 1);
-    return rapt_mask_parse(cache->allocator, text, NULL, &group->mask);
-}
-
 static rapt_status make_plan(rapt_easy_cache *cache, uint32_t g)
 {
     const rapt_easy_cache_params *params = &cache->params;
@@ -251,6 +240,7 @@ static rapt_status make_plan(rapt_easy_cache *cache, uint32_t g)
         .rope = group->rotates ? rope : NULL,
         .new_type = RAPT_TYPE_F32,
     };
+    rapt_kv_mask_plan(cache, group, &plan);
     group->block_tables = (rapt_block_tables){
         .struct_size = sizeof group->block_tables,
         .page_indptr = rapt_alloc(cache->allocator, (size_t)params->max_batch + 1, 4),
@@ -376,7 +366,10 @@ static rapt_status make_step_buffers(rapt_easy_cache *cache)
     cache->n_new = rapt_alloc(cache->allocator, params->max_batch, sizeof *cache->n_new);
     cache->n_before = rapt_alloc(cache->allocator, params->max_batch, sizeof *cache->n_before);
     cache->cu_q = rapt_alloc(cache->allocator, (size_t)params->max_batch + 1, sizeof *cache->cu_q);
-    if (status == RAPT_OK && (!cache->seqs || !cache->n_new || !cache->n_before || !cache->cu_q))
+    cache->cu_kv =
+        rapt_alloc(cache->allocator, (size_t)params->max_batch + 1, sizeof *cache->cu_kv);
+    if (status == RAPT_OK &&
+        (!cache->seqs || !cache->n_new || !cache->n_before || !cache->cu_q || !cache->cu_kv))
         status = rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory for a cache's steps");
     return status;
 }
@@ -416,7 +409,7 @@ static rapt_status create(rapt_easy_cache *cache)
     if (status == RAPT_OK)
         status = make_pager(cache);
     for (uint32_t g = 0; status == RAPT_OK && g < cache->params.n_groups; g++) {
-        status = make_mask(cache, &cache->groups[g]);
+        status = rapt_kv_mask_create(cache, &cache->groups[g]);
         if (status == RAPT_OK)
             status = make_plan(cache, g);
         if (status == RAPT_OK)
@@ -480,7 +473,7 @@ void rapt_easy_cache_destroy(rapt_easy_cache **handle)
     for (uint32_t g = 0; g < RAPT_PAGER_MAX_GROUPS; g++) {
         struct kv_group *group = &cache->groups[g];
         rapt_plan_destroy(&group->plan);
-        rapt_mask_destroy(&group->mask);
+        rapt_kv_mask_destroy(group);
         rapt_easy_buffer_destroy(&group->tables);
         rapt_easy_buffer_destroy(&group->rope_table);
         rapt_free(cache->allocator, group->layers);
@@ -496,8 +489,9 @@ void rapt_easy_cache_destroy(rapt_easy_cache **handle)
         rapt_easy_buffer_destroy(buffers[i]);
     rapt_kv_pool_destroy(cache);
     rapt_pager_destroy(&cache->pager);
-    void *arrays[] = {cache->layer_groups, cache->layer_indices, cache->layer_done, cache->seqs,
-                      cache->n_new,        cache->n_before,      cache->cu_q,       cache->copies};
+    void *arrays[] = {cache->layer_groups, cache->layer_indices, cache->layer_done,
+                      cache->seqs,         cache->n_new,         cache->n_before,
+                      cache->cu_q,         cache->cu_kv,         cache->copies};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         rapt_free(cache->allocator, arrays[i]);
     rapt_free(cache->allocator, cache);

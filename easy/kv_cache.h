@@ -38,6 +38,7 @@ struct kv_group {
     int rotates;
 
     rapt_mask *mask;
+    rapt_block_table *table; /* of the step, where the mask needs one */
     rapt_plan *plan;
     rapt_easy_buffer *tables, *rope_table;
     rapt_step step;
@@ -67,7 +68,7 @@ struct rapt_easy_cache {
     uint32_t n_seqs, total_q;
     rapt_seq *seqs;
     uint32_t *n_new, *n_before; /* tokens of each: new, and before the step */
-    int32_t *cu_q;
+    int32_t *cu_q, *cu_kv;
     uint8_t *layer_done;
     rapt_page_copy *copies;
     uint32_t copy_capacity;
@@ -102,6 +103,17 @@ rapt_status rapt_kv_transfer_begin(rapt_easy_cache *cache, uint64_t n_bytes,
 rapt_status rapt_kv_transfer_run(struct kv_transfer *transfer, uint32_t n,
                                  const struct kv_page *pages, int up);
 void rapt_kv_transfer_end(struct kv_transfer *transfer);
+
+/* kv_mask.c */
+int rapt_kv_mask_needs_table(const struct kv_group *group);
+rapt_status rapt_kv_mask_create(rapt_easy_cache *cache, struct kv_group *group);
+/* What a plan must be for the group's mask. */
+void rapt_kv_mask_plan(const rapt_easy_cache *cache, const struct kv_group *group,
+                       rapt_plan_params *inout_plan);
+/* The mask of a step, as prepare takes it. */
+rapt_status rapt_kv_mask_step(rapt_easy_cache *cache, struct kv_group *group,
+                              rapt_step_params *inout_step);
+void rapt_kv_mask_destroy(struct kv_group *group);
 
 /* kv_step.c: runs the page copies the pager asks for. */
 rapt_status rapt_kv_copies_reserve(rapt_easy_cache *cache, uint32_t n_more);

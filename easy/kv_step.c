@@ -172,8 +172,10 @@ static rapt_status prepare_group(rapt_easy_cache *cache, uint32_t g)
         .page_indices = group->block_tables.page_indices,
         .last_page_len = group->block_tables.last_page_len,
         .n_pool_pages = group->n_pages,
-        .mask = group->mask,
     };
+    status = rapt_kv_mask_step(cache, group, &params);
+    if (status != RAPT_OK)
+        return status;
     group->step = (rapt_step){.struct_size = sizeof group->step};
     return rapt_plan_prepare(group->plan, &params, &group->step);
 }

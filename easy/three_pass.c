@@ -53,7 +53,7 @@ static rapt_status check(const rapt_easy_job *job, int *out_causal)
         what = "packed K/V";
     else if ((plan->flags & extras) || p->softcap > 0)
         what = "no slopes, sinks, bias, softcap or further results";
-    else if (!*out_causal && !rapt_mask_equal(p->mask, NULL))
+    else if (job->table || (!*out_causal && !rapt_mask_equal(p->mask, NULL)))
         what = "the masks full and causal";
     else if (p->q_pos)
         what = "positions that follow one another";

@@ -58,6 +58,7 @@ typedef struct rapt_easy_options {
      * Wants a ready pool (problem.page_indices) and takes what a cascade does. */
     int share_prefixes;
     uint32_t max_levels, min_shared_tokens; /* as in rapt_cascade_params */
+    uint32_t mask_block_q, mask_block_kv; /* of the block table of a mask that needs one; 0 = 64 */
 } rapt_easy_options;
 
 /* One call: upload, compute, read back. result's pointers say what is wanted. */
@@ -139,7 +140,7 @@ typedef struct rapt_easy_cache rapt_easy_cache;
 /* Layers that keep the same keys (pager.h). What is 0 or NULL is as in rapt_easy_cache_params. */
 typedef struct rapt_easy_cache_group {
     uint32_t n_pages;             /* of page_size tokens, in each of its layers; never 0 */
-    uint32_t window, sink_tokens; /* as in rapt_pager_group; both need a mask with "|" (mask.h) */
+    uint32_t window, sink_tokens; /* as in rapt_pager_group */
     uint32_t n_kv_heads, head_dim, head_dim_v;
     const rapt_rope *rope;        /* pairing NONE = layers without rotation */
 } rapt_easy_cache_group;

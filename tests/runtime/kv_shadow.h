@@ -87,7 +87,10 @@ static inline void shadow_model_init(struct shadow_model *model)
     for (uint32_t g = 0; g < model->params.n_groups; g++) {
         const rapt_easy_cache_group *group = &model->groups[g];
         char text[64] = "causal";
-        if (group->window)
+        if (group->window && group->sink_tokens)
+            snprintf(text, sizeof text, "causal & (window(%u, 0) | sink_tokens(%u))",
+                     group->window - 1, group->sink_tokens);
+        else if (group->window)
             snprintf(text, sizeof text, "causal & window(%u, 0)", group->window - 1);
         shadow_ok(rapt_mask_parse(NULL, text, NULL, &model->masks[g]));
     }

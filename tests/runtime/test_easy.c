@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The easy tier's results against the reference: packed, in pools of every layout, in slices, through
- * the three-pass baseline. */
+/* The easy tier's results against the reference: packed, in pools of every layout, in slices,
+ * through the three-pass baseline. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,6 +73,88 @@ static void statistics(void **state)
         }
     }
     easy_case_finish(&c);
+}
+
+/* Masks that are no interval of keys: the easy tier makes their block tables. */
+static void any_mask(void **state)
+{
+    static const char *const texts[] = {
+        "causal & (window(5, 0) | sink_tokens(3))",
+        "!causal | window(0, 0)",
+        "segments & causal",
+        "bidirectional | causal",
+        "dilated(6, 3)",
+        "bitmap",
+        "causal & blocks",
+        "tree & !bitmap",
+        "!full",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct easy_case c;
+        uint64_t rng = i + 40;
+        int32_t ids_q[28], ids_kv[132], parents[28];
+        uint8_t flags[132], bits[9 * 9 + 70 + 17 * 41], map[4 * 4];
+        uint64_t offsets[CASE_SEQS] = {0, 81, 151, 151, 151};
+        /* the fourth sequence has a query and no key, so no tree */
+        int32_t tree_indptr[CASE_SEQS + 1] = {0, 9, 10, 10, 10, 27};
+        assert_true(easy_case_make(50 + i, texts[i], &c));
+        for (int t = 0; t < 28; t++) {
+            ids_q[t] = (int32_t)random_below(&rng, 4);
+            parents[t] = -1;
+        }
+        for (int b = 0; b < CASE_SEQS; b++)
+            for (int32_t t = 1; t < tree_indptr[b + 1] - tree_indptr[b]; t++)
+                parents[tree_indptr[b] + t] = (int32_t)random_below(&rng, (uint32_t)t + 1) - 1;
+        for (int j = 0; j < 132; j++) {
+            ids_kv[j] = (int32_t)random_below(&rng, 4);
+            flags[j] = random_below(&rng, 3) > 0;
+        }
+        for (size_t k = 0; k < sizeof bits; k++)
+            bits[k] = (uint8_t)random_below(&rng, 256);
+        for (int k = 0; k < 16; k++)
+            map[k] = (uint8_t)random_below(&rng, 2);
+        rapt_mask_data data = {.struct_size = sizeof data,
+                               .segments_q = ids_q,
+                               .segments_kv = ids_kv,
+                               .bidirectional = flags,
+                               .bitmap = bits,
+                               .bitmap_offsets = offsets,
+                               .bitmap_bits = sizeof bits * 8,
+                               .blocks = map,
+                               .n_block_heads = 1,
+                               .n_q_blocks = 4,
+                               .n_k_blocks = 4,
+                               .map_block_q = 20,
+                               .map_block_kv = 24,
+                               .parents = parents,
+                               .tree_indptr = tree_indptr};
+        c.problem.mask_data = &data;
+        rapt_easy_options options = {.struct_size = sizeof options,
+                                     .n_slices = i % 2 ? 3 : 1,
+                                     .mask_block_q = i % 3 ? 16 : 0,
+                                     .mask_block_kv = i % 3 ? 32 : 0};
+        printf("%s\n", texts[i]);
+        run(&c, &options);
+        easy_case_finish(&c);
+    }
+}
+
+static void masks_by_head(void **state)
+{
+    struct easy_case c;
+    rapt_mask *masks[CASE_Q_HEADS] = {NULL};
+    (void)state;
+    assert_true(easy_case_make(70, "causal", &c));
+    expect_ok(rapt_mask_parse(NULL, "causal & window(7, 0)", NULL, &masks[1]));
+    expect_ok(rapt_mask_parse(NULL, "chunked(8) | sink_tokens(2)", NULL, &masks[3]));
+    c.problem.mask_heads = (const rapt_mask *const *)masks;
+    run(&c, NULL);
+    c.problem.page_size = 16;
+    run(&c, NULL);
+    easy_case_finish(&c);
+    for (int h = 0; h < CASE_Q_HEADS; h++)
+        rapt_mask_destroy(&masks[h]);
 }
 
 /* The unused places of every pool hold NaN, so a result within bounds has read none of them. */
@@ -237,9 +319,9 @@ int main(void)
     if (unopened)
         return unopened;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(packed),     cmocka_unit_test(statistics), cmocka_unit_test(pools),
-        cmocka_unit_test(same_bits),  cmocka_unit_test(three_pass), cmocka_unit_test(jobs),
-        cmocka_unit_test(bad_problems),
+        cmocka_unit_test(packed),     cmocka_unit_test(any_mask), cmocka_unit_test(masks_by_head),
+        cmocka_unit_test(statistics), cmocka_unit_test(pools),    cmocka_unit_test(same_bits),
+        cmocka_unit_test(three_pass), cmocka_unit_test(jobs),     cmocka_unit_test(bad_problems),
     };
     int failed = cmocka_run_group_tests_name("easy", tests, NULL, NULL);
     rapt_easy_destroy(&easy);
