@@ -16,9 +16,9 @@ static const struct {
 #ifdef CLI_HAVE_BENCH
     {"bench", bench_main, "speed, beside the device's ceilings"},
 #endif
+    {"mask", mask_main, "what a mask leaves to compute, as counts and as a picture"},
     {"demo", demo_main, "batches of real models, checked and timed, and a picture"},
     {"tune", NULL, NULL},
-    {"mask", NULL, NULL},
     {"merge", NULL, NULL},
     {"moba", NULL, NULL},
     {"topk", NULL, NULL},

@@ -57,12 +57,22 @@ static int parse_number(const struct option_spec *spec, struct option_value *val
     return 0;
 }
 
+static int keep_text(struct option_value *value)
+{
+    const char **texts = realloc(value->texts, ((size_t)value->count + 1) * sizeof *texts);
+    if (!texts)
+        return cli_fail(CLI_DEVICE, "out of memory");
+    value->texts = texts;
+    value->texts[value->count++] = value->text;
+    return 0;
+}
+
 static int parse_one(const struct option_spec *spec, const char *inline_value, int argc,
                      char **argv, int *inout_i, struct option_value *value)
 {
     if (spec->kind == OPTION_LATER)
         return cli_fail(CLI_USAGE, "%s is not in this build yet", spec->name);
-    if (value->given)
+    if (value->given && spec->kind != OPTION_LIST)
         return cli_fail(CLI_USAGE, "%s is given twice", spec->name);
     value->given = 1;
     if (spec->kind == OPTION_FLAG) {
@@ -84,7 +94,7 @@ static int parse_one(const struct option_spec *spec, const char *inline_value, i
         return parse_count(spec, value);
     if (spec->kind == OPTION_NUMBER)
         return parse_number(spec, value);
-    return 0;
+    return spec->kind == OPTION_LIST ? keep_text(value) : 0;
 }
 
 int options_parse(const struct option_spec *specs, size_t n_specs, int argc, char **argv,
@@ -108,6 +118,14 @@ int options_parse(const struct option_spec *specs, size_t n_specs, int argc, cha
             return code;
     }
     return 0;
+}
+
+void options_finish(struct option_value *values, size_t n_values)
+{
+    for (size_t i = 0; i < n_values; i++) {
+        free(values[i].texts);
+        values[i].texts = NULL;
+    }
 }
 
 /* Prints `text` broken at spaces into lines of 98 columns that start at column `indent`. */
@@ -151,6 +169,18 @@ void options_help(const char *head, const struct option_spec *specs, size_t n_sp
         else
             print_wrapped(specs[i].help, indent, indent);
     }
+}
+
+int options_integer(const char *name, const char *text, int32_t *out_number)
+{
+    char *end = NULL;
+    int plain = *text == '-' || (*text >= '0' && *text <= '9');
+    errno = 0;
+    long long number = plain ? strtoll(text, &end, 10) : 0;
+    if (!plain || end == text || *end || errno || number < INT32_MIN || number > INT32_MAX)
+        return cli_fail(CLI_USAGE, "%s: '%s' is not a whole number of 32 bits", name, text);
+    *out_number = (int32_t)number;
+    return 0;
 }
 
 int options_pair(const char *name, const char *text, int32_t *out_a, int32_t *out_b)

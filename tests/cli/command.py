@@ -10,6 +10,7 @@ import random
 import struct
 import subprocess
 import sys
+import zlib
 
 SIZES = {"f4": "f", "f2": "e", "i4": "i", "u4": "I", "u1": "B", "b1": "?", "f8": "d", "i8": "q"}
 
@@ -71,6 +72,34 @@ def read_npy_as(path):
     assert header["descr"][0] == ("|" if dtype in ("u1", "b1") else "<"), header
     data = raw[10 + length :]
     return header["shape"], list(struct.unpack(f"<{count}{SIZES[dtype]}", data)), data
+
+
+def png_rows(path):
+    """Rows of an 8-bit RGB PNG."""
+    with open(path, "rb") as file:
+        raw = file.read()
+    assert raw[:8] == b"\x89PNG\r\n\x1a\n"
+    at, data = 8, b""
+    while at < len(raw):
+        length, kind = struct.unpack(">I4s", raw[at:at + 8])
+        body = raw[at + 8:at + 8 + length]
+        assert struct.unpack(">I", raw[at + 8 + length:at + 12 + length])[0] == zlib.crc32(kind + body)
+        if kind == b"IHDR":
+            width, height, depth, color = struct.unpack(">IIBB", body[:10])
+            assert (depth, color) == (8, 2), (depth, color)
+        data += body if kind == b"IDAT" else b""
+        at += 12 + length
+    data, stride, before = zlib.decompress(data), width * 3, bytearray(width * 3)
+    for y in range(height):
+        kind, row = data[y * (stride + 1)], bytearray(data[y * (stride + 1) + 1:(y + 1) * (stride + 1)])
+        for x in range(stride):
+            a, b, c = row[x - 3] if x > 2 else 0, before[x], before[x - 3] if x > 2 else 0
+            if kind == 4:
+                p = a + b - c
+                a = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
+            row[x] = row[x] + (0, a, b, (a + b) // 2, a)[kind] & 255
+        before = row
+        yield bytes(row)
 
 
 def bf16_bits(x):

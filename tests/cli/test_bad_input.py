@@ -127,7 +127,7 @@ for option in ("--segments-q", "--segments-kv", "--bidirectional", "--bitmap", "
 for expression in ("segments", "bidirectional", "dilated(4, 2)", "bitmap", "blocks", "tree", "!causal",
                    "causal | prefix"):
     attend("later", r"not in this build yet", "--mask", expression)
-for command in ("tune", "mask", "merge", "moba", "topk", "gmm"):
+for command in ("tune", "merge", "moba", "topk", "gmm"):
     refused("later", rf"{command} is not in this build yet", command=command)
 
 # --- masks
