@@ -37,8 +37,10 @@ static void *read_all(const char *path, size_t *out_n_bytes)
     return bytes;
 }
 
-static int set_number(rapt_problem *p, const char *key, const char *text)
+static int set_number(struct golden *golden, const char *key, const char *text)
 {
+    rapt_problem *p = &golden->problem;
+    rapt_mask_data *data = &golden->mask_data;
     const struct {
         const char *key;
         uint32_t *at;
@@ -48,7 +50,12 @@ static int set_number(rapt_problem *p, const char *key, const char *text)
                   {"head_dim", &p->head_dim},
                   {"head_dim_v", &p->head_dim_v},
                   {"page_size", &p->page_size},
-                  {"n_pool_pages", &p->n_pool_pages}};
+                  {"n_pool_pages", &p->n_pool_pages},
+                  {"n_block_heads", &data->n_block_heads},
+                  {"n_q_blocks", &data->n_q_blocks},
+                  {"n_k_blocks", &data->n_k_blocks},
+                  {"map_block_q", &data->map_block_q},
+                  {"map_block_kv", &data->map_block_kv}};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (strcmp(key, counts[i].key) == 0) {
             *counts[i].at = (uint32_t)strtoul(text, NULL, 10);
@@ -64,6 +71,8 @@ static int set_number(rapt_problem *p, const char *key, const char *text)
         p->bias.layout.token_stride = strtoul(text, NULL, 10);
     else if (strcmp(key, "bias_head_stride") == 0)
         p->bias.layout.head_stride = strtoul(text, NULL, 10);
+    else if (strcmp(key, "bitmap_head_stride") == 0)
+        data->bitmap_head_stride = strtoul(text, NULL, 10);
     else if (strcmp(key, "q_type") == 0)
         p->q_type = rapt_type_parse(text);
     else if (strcmp(key, "kv_type") == 0)
@@ -74,6 +83,18 @@ static int set_number(rapt_problem *p, const char *key, const char *text)
         p->scale_kind = strcmp(text, "token") == 0 ? RAPT_SCALE_TOKEN : RAPT_SCALE_STATIC;
     else
         return 0;
+    return 1;
+}
+
+/* "H EXPR" */
+static int set_mask_head(struct golden *golden, const char *text)
+{
+    char *end;
+    unsigned long h = strtoul(text, &end, 10);
+    if (h >= GOLDEN_MAX_HEADS ||
+        rapt_mask_parse(NULL, end, NULL, &golden->mask_heads[h]) != RAPT_OK)
+        return 0;
+    golden->problem.mask_heads = (const rapt_mask *const *)golden->mask_heads;
     return 1;
 }
 
@@ -113,6 +134,7 @@ static int set_rope(struct golden *golden, const char *key, const char *text)
 static int set_array(struct golden *golden, const struct array *array)
 {
     rapt_problem *p = &golden->problem;
+    rapt_mask_data *data = &golden->mask_data;
     rapt_type type = rapt_type_parse(array->kind);
     const struct {
         const char *name, *kind;
@@ -129,6 +151,14 @@ static int set_array(struct golden *golden, const struct array *array)
                   {"q_pos", "i32", (const void **)&p->q_pos},
                   {"kv_pos0", "i32", (const void **)&p->kv_pos0},
                   {"prefix", "i32", (const void **)&p->prefix},
+                  {"segments_q", "i32", (const void **)&data->segments_q},
+                  {"segments_kv", "i32", (const void **)&data->segments_kv},
+                  {"bidirectional", "u8", (const void **)&data->bidirectional},
+                  {"bitmap", "u8", (const void **)&data->bitmap},
+                  {"bitmap_offsets", "u64", (const void **)&data->bitmap_offsets},
+                  {"blocks", "u8", (const void **)&data->blocks},
+                  {"parents", "i32", (const void **)&data->parents},
+                  {"tree_indptr", "i32", (const void **)&data->tree_indptr},
                   {"slopes", "f32", (const void **)&p->slopes},
                   {"sinks", "f32", (const void **)&p->sinks},
                   {"k_scale", "f32", (const void **)&p->k_scale},
@@ -149,6 +179,8 @@ static int set_array(struct golden *golden, const struct array *array)
                 p->n_k_scale = (uint32_t)array->n;
             if (strcmp(array->name, "v_scale") == 0)
                 p->n_v_scale = (uint32_t)array->n;
+            if (strcmp(array->name, "bitmap") == 0)
+                data->bitmap_bits = 8 * array->n;
             if (strcmp(array->name, "rope_table") == 0)
                 golden->rope.n_table_positions = (uint32_t)array->n / golden->rope.rotary_dim;
             return strcmp(array->kind, arrays[i].kind) == 0;
@@ -172,6 +204,8 @@ static size_t bytes_of(const struct array *array)
         return array->n * 8;
     if (strcmp(array->kind, "f16") == 0 || strcmp(array->kind, "bf16") == 0)
         return array->n * 2;
+    if (strcmp(array->kind, "u8") == 0)
+        return array->n;
     return array->n * 4;
 }
 
@@ -187,8 +221,10 @@ static int read_line(const char *path, struct golden *golden, char *line, struct
         return fail(path, "not understood: ", line);
     if (strncmp(key, "rope", 4) == 0)
         return set_rope(golden, key, text) ? 1 : fail(path, "unknown: ", line);
+    if (strcmp(key, "mask_head") == 0)
+        return set_mask_head(golden, text) ? 1 : fail(path, "", rapt_last_error());
     if (strcmp(key, "mask") != 0)
-        return set_number(&golden->problem, key, text) ? 1 : fail(path, "unknown: ", line);
+        return set_number(golden, key, text) ? 1 : fail(path, "unknown: ", line);
     if (rapt_mask_parse(NULL, text, NULL, &golden->mask) != RAPT_OK)
         return fail(path, "", rapt_last_error());
     golden->problem.mask = golden->mask;
@@ -234,6 +270,8 @@ int golden_read(const char *path, struct golden *out_golden)
     size_t n_bytes = 0;
     memset(out_golden, 0, sizeof *out_golden);
     out_golden->problem.struct_size = sizeof out_golden->problem;
+    out_golden->mask_data.struct_size = sizeof out_golden->mask_data;
+    out_golden->problem.mask_data = &out_golden->mask_data;
     out_golden->bytes = read_all(path, &n_bytes);
     if (out_golden->bytes && parse(path, out_golden, n_bytes))
         return 1;
@@ -244,6 +282,8 @@ int golden_read(const char *path, struct golden *out_golden)
 void golden_finish(struct golden *golden)
 {
     rapt_mask_destroy(&golden->mask);
+    for (int h = 0; h < GOLDEN_MAX_HEADS; h++)
+        rapt_mask_destroy(&golden->mask_heads[h]);
     free(golden->bytes);
     golden->bytes = NULL;
 }

@@ -14,6 +14,8 @@ from decimal import Decimal, getcontext
 import torch
 import torch.nn.functional as F
 
+from golden_masks import Arrays, Sequence
+
 FOLDER = pathlib.Path(__file__).resolve().parent / "cases"
 TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 INF = math.inf
@@ -21,30 +23,11 @@ getcontext().prec = 60
 TWO_PI = 2 * Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640629")
 
 
-def allowed(mask, pos, key, prefix):
-    """Boolean [queries, keys] of an expression of leaves joined by &."""
-    p, j = pos[:, None], key[None, :]
-    result = torch.ones(len(pos), len(key), dtype=torch.bool)
-    for leaf in mask.split("&"):
-        name, args = re.fullmatch(r"\s*(\w+)\s*(?:\(([^)]*)\))?\s*", leaf).groups()
-        a = [int(x) for x in args.split(",")] if args else []
-        if name == "causal":
-            result &= j <= p
-        elif name == "window":
-            if a[0] >= 0:
-                result &= j >= p - a[0]
-            if a[1] >= 0:
-                result &= j <= p + a[1]
-        elif name == "chunked":
-            result &= torch.div(p, a[0], rounding_mode="floor") == \
-                torch.div(j, a[0], rounding_mode="floor")
-        elif name == "prefix":
-            result &= j < prefix
-        elif name == "sink_tokens":
-            result &= j < a[0]
-        elif name != "full":
-            raise ValueError(name)
-    return result
+def allowed(case, b, at_q, at_kv, pos, key, prefix):
+    """Boolean [heads, queries, keys]."""
+    texts = [case.mask_heads.get(h, case.mask) for h in range(case.heads)]
+    return torch.stack([Sequence(case.arrays, b, h, at_q, at_kv, pos, key, prefix).expression(text)
+                        for h, text in enumerate(texts)])
 
 
 def f32(x):
@@ -62,6 +45,7 @@ class Case:
         self.q_given = self.kv_given = "f32"  # how the arrays are stored
         self.q_type = self.kv_type = None  # what they are rounded to first
         self.mask, self.prefix = "full", None
+        self.mask_heads, self.by_head, self.arrays = {}, False, None
         self.scale, self.softcap = 0.0, 0.0
         self.alibi = self.sinks = self.unnormalised = False
         self.bias, self.bias_per_head, self.bias_lowest = None, False, False
@@ -237,7 +221,7 @@ def biases(case, generator):
     return result
 
 
-def attention(case, q, k, v, pos, key, prefix, slopes, sinks, bias):
+def attention(case, q, k, v, pos, key, seen, slopes, sinks, bias):
     """One sequence: q [queries, heads, dim] and so on, float64. Returns o, lse, max_logit."""
     group = case.heads // case.kv_heads
     k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
@@ -250,7 +234,7 @@ def attention(case, q, k, v, pos, key, prefix, slopes, sinks, bias):
         s = s + slopes.to(torch.float64)[:, None, None] * (key[None, :] - pos[:, None])
     if bias is not None:
         s = s + bias.to(torch.float64)
-    s = s.masked_fill(~allowed(case.mask, pos, key, prefix), -INF)
+    s = s.masked_fill(~seen, -INF)
     none = torch.full((case.heads, len(pos), 1), -INF, dtype=torch.float64)
     max_logit = torch.cat([s, none], dim=2).amax(dim=2)
     if sinks is not None:  # one more column whose value is zero
@@ -265,7 +249,7 @@ def attention(case, q, k, v, pos, key, prefix, slopes, sinks, bias):
     return o, lse.T, max_logit.T
 
 
-def second_opinion(case, q, k, v, pos, key, prefix, slopes, bias, o):
+def second_opinion(case, q, k, v, pos, key, seen, slopes, bias, o):
     """scaled_dot_product_attention, where it has the features; its rows without keys are NaN."""
     if case.softcap or case.sinks or case.unnormalised or not len(key) or not len(pos):
         return False
@@ -274,7 +258,7 @@ def second_opinion(case, q, k, v, pos, key, prefix, slopes, bias, o):
         add += slopes.to(torch.float64)[:, None, None] * (key[None, :] - pos[:, None])
     if bias is not None:
         add += bias.to(torch.float64)
-    add = add.masked_fill(~allowed(case.mask, pos, key, prefix), -INF)
+    add = add.masked_fill(~seen, -INF)
     theirs = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None],
         attn_mask=add[None], scale=f32(case.scale) if case.scale else None, enable_gqa=True)
@@ -308,7 +292,8 @@ def raw(x, kind):
     """Little-endian bytes."""
     if kind in ("f16", "bf16"):
         return x.contiguous().view(torch.int16).numpy().astype("<i2").tobytes()
-    return x.numpy().astype({"f32": "<f4", "f64": "<f8", "i32": "<i4", "u64": "<u8"}[kind]).tobytes()
+    return x.numpy().astype({"f32": "<f4", "f64": "<f8", "i32": "<i4", "u64": "<u8",
+                              "u8": "u1"}[kind]).tobytes()
 
 
 def make(case, seed):
@@ -323,15 +308,18 @@ def make(case, seed):
         sinks = torch.tensor(case.sink_values or
                              torch.randn(case.heads, generator=generator).tolist()).float()
     bias = biases(case, generator) if case.bias else None
+    masks = " ".join([case.mask, *case.mask_heads.values()])
+    case.arrays = Arrays(masks, case.q_len, case.kv_len, case.heads, (all_q, all_k), generator,
+                         case.by_head)
     outputs, at_q, at_kv, agreed = ([], [], []), 0, 0, 0
     for b, (n_q, n_kv) in enumerate(zip(case.q_len, case.kv_len)):
         pos, key = all_q[at_q:at_q + n_q], all_k[at_kv:at_kv + n_kv]
-        prefix = case.prefix[b] if case.prefix else 0
+        seen = allowed(case, b, at_q, at_kv, pos, key, case.prefix[b] if case.prefix else 0)
         part = [exact[w][a:a + n] for w, a, n in
                 (("q", at_q, n_q), ("k", at_kv, n_kv), ("v", at_kv, n_kv))]
         own_bias = bias[b] if bias else None
-        results = attention(case, *part, pos, key, prefix, slopes, sinks, own_bias)
-        agreed += second_opinion(case, *part, pos, key, prefix, slopes, own_bias, results[0])
+        results = attention(case, *part, pos, key, seen, slopes, sinks, own_bias)
+        agreed += second_opinion(case, *part, pos, key, seen, slopes, own_bias, results[0])
         for output, result in zip(outputs, results):
             output.append(result)
         at_q, at_kv = at_q + n_q, at_kv + n_kv
@@ -361,6 +349,9 @@ def make(case, seed):
         add("cu_kv", "i32", cumulative(case.kv_len))
     for name in ("q_pos0", "q_pos", "kv_pos0", "prefix"):
         add(name, "i32", getattr(case, name))
+    for name, kind, data in case.arrays.out:
+        add(name, kind, data)
+    numbers |= case.arrays.numbers
     add("slopes", "f32", slopes)
     add("sinks", "f32", sinks)
     if bias and case.bias_per_head:  # one pair of strides for all sequences: padded
@@ -391,6 +382,7 @@ def make(case, seed):
 def write(case, numbers, arrays):
     lines = ["rapt golden 1"] + [f"{key} {value}" for key, value in numbers.items()]
     lines.append("mask " + case.mask)
+    lines += [f"mask_head {h} {text}" for h, text in case.mask_heads.items()]
     for key in ("q_type", "kv_type", "scale_kind", "scale_type"):
         if getattr(case, key):
             lines.append(f"{key} {getattr(case, key)}")
@@ -518,6 +510,26 @@ def cases():
                rope={"pairing": "neox"})
     yield Case("rope_pool_int8", **ragged, dim=32, rope={"pairing": "gptj"}, page_size=16,
                kv_type="int8")
+    yield from mask_cases()
+
+
+def mask_cases():
+    """No interval of keys: block tables. Lengths cross a block of 64."""
+    shape = {"heads": 4, "kv_heads": 2, "q_len": [70, 1, 9], "kv_len": [70, 150, 20]}
+    for name, mask in (("window_or_sinks", "causal & (window(20, 0) | sink_tokens(3))"),
+                       ("not", "!causal & !window(5, 5)"), ("segments", "causal & segments"),
+                       ("bidirectional", "causal | bidirectional"), ("dilated", "dilated(9, 4)"),
+                       ("bitmap", "bitmap"), ("blocks", "blocks & causal"), ("tree", "tree"),
+                       ("any", "(tree & !bitmap | blocks & segments) & !(dilated(5, 2) | chunked(3))"),
+                       ("nothing", "!full")):
+        yield Case(f"mask_{name}", **shape, mask=mask)
+    yield Case("mask_prefix_or_causal", **shape, mask="causal | prefix", prefix=[30, 149, 0], sinks=True)
+    yield Case("mask_by_head", **shape, mask="causal",
+               mask_heads={1: "window(9, 9)", 2: "!causal", 3: "sink_tokens(4) | chunked(16)"})
+    yield Case("mask_bitmap_by_head", **shape, mask="bitmap | blocks", by_head=True)
+    yield Case("mask_positions", heads=2, q_len=[12], kv_len=[90], kv_pos0=[-7], page_size=16, kv_given="f16",
+               mask="(causal | bidirectional) & !window(2, 0)",
+               q_pos=[82, 0, 40, 40, -3, 71, 12, 13, 14, 15, 60, 500])
 
 
 def main():
