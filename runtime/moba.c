@@ -65,9 +65,10 @@ rapt_status rapt_moba_create(rapt_plan *plan, const rapt_moba_params *params, ra
     moba->top_k = p.top_k;
     moba->score_floats = (p.score_bytes ? p.score_bytes : 64u << 20) / 4;
     struct rapt_kernel_choice *choices = moba->sparse.choices;
-    static const char *const names[SPARSE_N_PIPELINES] = {"sparse_scan", "chunk_mean", "moba_gate",
-                                                          "select_top_k", "moba_lists"};
-    for (int i = 0; status == RAPT_OK && i < SPARSE_N_PIPELINES; i++)
+    static const char *const names[] = {"sparse_scan", "chunk_mean", "moba_gate", "select_top_k",
+                                        "moba_lists"};
+    choices[SPARSE_INDEX].kernel = -1;
+    for (int i = 0; status == RAPT_OK && i <= SPARSE_LISTS; i++)
         status = rapt_select_sparse(&plan->device->caps, &plan->params, names[i], i == SPARSE_MEAN,
                                     &choices[i]);
     choices[SPARSE_SELECT].spec[RAPT_SPEC_TILE_A] = RAPT_SELECT_CHUNKS;
@@ -337,7 +338,7 @@ static rapt_status check(struct recording *rec)
     rec->n_groups[SPARSE_SELECT] = at->slab_rows;
     if (status == RAPT_OK && r->lists)
         status = check_lists(rec);
-    for (int i = 0; status == RAPT_OK && at->n_rows && i < SPARSE_N_PIPELINES; i++)
+    for (int i = 0; status == RAPT_OK && at->n_rows && i <= SPARSE_LISTS; i++)
         status = rapt_sparse_check_dispatch(&moba->sparse, r->step->slot, (enum sparse_pipeline)i,
                                             &rec->bindings[i], rec->n_groups[i]);
     struct rapt_push *push = &rec->push;

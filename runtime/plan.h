@@ -40,7 +40,7 @@ struct rapt_plan_guest {
 struct rapt_plan_slot {
     rapt_step step;
     uint64_t total_kv; /* keys of all sequences */
-    uint32_t max_kv_len, max_q_len;
+    uint32_t max_kv_len, max_q_len, n_pool_pages;
     struct rapt_work_round *rounds;
     struct rapt_plan_needs needs;
     uint32_t n_stages;

@@ -547,6 +547,7 @@ static void publish(struct preparation *prep, struct rapt_plan_slot *slot, uint3
     slot->total_kv = prep->total_kv;
     slot->max_kv_len = prep->max_kv_len;
     slot->max_q_len = prep->max_q_len;
+    slot->n_pool_pages = prep->batch.n_pool_pages;
     rapt_plan_reset_sets(plan, prep->params.slot);
 }
 

@@ -12,7 +12,8 @@
 
 #define GPU_WORKGROUP 64u
 #define CPU_WORKGROUP 8u
-#define GATE_ROWS 8u /* moba_gate.comp takes so many (token, head) rows at a time */
+#define INDEX_KEYS 512u /* of a workgroup of index_score.comp */
+#define GATE_ROWS 8u    /* moba_gate.comp takes so many (token, head) rows at a time */
 
 static uint32_t workgroup(const rapt_caps *caps)
 {
@@ -58,6 +59,8 @@ rapt_status rapt_select_sparse(const rapt_caps *caps, const rapt_plan_params *pa
         out_choice->shared_bytes = 4 * GATE_ROWS * (params->head_dim + 1);
         out_choice->rows = group < GATE_ROWS ? GATE_ROWS / group : 1; /* tokens */
     }
+    if (strcmp(name, "index_score") == 0)
+        out_choice->block_kv = INDEX_KEYS;
     out_choice->spec[RAPT_SPEC_WG_SIZE] = out_choice->workgroup_size;
     out_choice->spec[RAPT_SPEC_HEAD_DIM] = params->head_dim;
     out_choice->spec[RAPT_SPEC_HEAD_DIM_V] = params->head_dim_v;

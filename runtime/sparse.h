@@ -15,6 +15,7 @@ enum sparse_pipeline {
     SPARSE_GATE,
     SPARSE_SELECT,
     SPARSE_LISTS,
+    SPARSE_INDEX,
     SPARSE_N_PIPELINES,
 };
 

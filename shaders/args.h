@@ -80,6 +80,7 @@
 #define RAPT_BINDS_MEAN_SCALES 0x20085u /* with k_scale */
 #define RAPT_BINDS_GATE 0x80093u /* step, q, out (scores), work, rope */
 #define RAPT_BINDS_SELECT 0x9011u /* step, out (scores), blocks (lists), counts */
+#define RAPT_BINDS_INDEX 0x197u /* step, q, k, out (scores), work, sinks (weights) */
 #define RAPT_BINDS_LISTS 0x1081u /* step (written), work, blocks (choices) */
 #define RAPT_BINDS_NONE 0x0u
 
@@ -388,6 +389,10 @@ struct rapt_push {
 #define rapt_sparse_means sinks_base /* word of the workspace: float[Hkv][D][pitch] */
 #define rapt_sparse_pitch max_logit_base
 #define rapt_sparse_block_q_shift slopes_base
+#define rapt_sparse_k_token_stride k_lo /* of an indexer's keys and queries, elements */
+#define rapt_sparse_k_page_stride k_hi
+#define rapt_sparse_q_token_stride q_lo
+#define rapt_sparse_q_head_stride q_hi
 #define rapt_sparse_lists_base v_base
 #define rapt_sparse_counts_base bias_base
 #define RAPT_SELECT_CHUNKS 0u /* rows of select_top_k are (token, head), indices are chunks */

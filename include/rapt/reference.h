@@ -235,6 +235,28 @@ RAPT_API rapt_status rapt_reference_moba_check(const rapt_problem *problem,
                                                uint32_t top_k, const uint32_t *choices,
                                                rapt_choice_error *out_error);
 
+/* An indexer (sparse.h): queries [total_q, n_heads, head_dim], keys of one head like the problem's k,
+ * packed or in its pages, weights f32[total_q, n_heads]. */
+typedef struct rapt_index_problem {
+    size_t struct_size;
+    uint32_t n_heads, head_dim;
+    rapt_array q, k;
+    const float *weights;
+} rapt_index_problem;
+
+/* The k keys of the largest scores in float64, out_lists [total_q, top_k] ascending, then UINT32_MAX. Of
+ * the problem lengths, positions, pages and the mask count; a mask in closed form. row_first and
+ * row_step of params choose query tokens. */
+RAPT_API rapt_status rapt_reference_indexer(const rapt_problem *problem,
+                                            const rapt_reference_params *params,
+                                            const rapt_index_problem *index, uint32_t top_k,
+                                            uint32_t *out_lists);
+RAPT_API rapt_status rapt_reference_indexer_check(const rapt_problem *problem,
+                                                  const rapt_reference_params *params,
+                                                  const rapt_index_problem *index, uint32_t top_k,
+                                                  const uint32_t *lists,
+                                                  rapt_choice_error *out_error);
+
 #ifdef __cplusplus
 }
 #endif

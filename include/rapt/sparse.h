@@ -81,6 +81,55 @@ typedef struct rapt_moba_record_params {
  * maxStorageBufferRange); nothing is recorded then. */
 RAPT_API rapt_status rapt_moba_record(rapt_moba *moba, const rapt_moba_record_params *params);
 
+/* ------------------------------------------------------------------------------------- indexer */
+
+/* The choice of keys in DeepSeek sparse attention (DeepSeek-V3.2): a small attention of its own, the
+ * indexer, scores every key,
+ *
+ *   score(i, j) = sum over its heads h of weight[i][h] * max(0, qI[i][h] . kI[j])
+ *
+ * and query i attends to the k keys of the largest scores among those that the step's mask allows it;
+ * of equal scores that of the lower key. NaN is less than anything. One list serves all heads. */
+typedef struct rapt_indexer rapt_indexer;
+
+typedef struct rapt_indexer_params {
+    size_t struct_size;
+    uint32_t n_heads;  /* of the indexer, 1 to 1024 */
+    uint32_t head_dim; /* multiple of 8, 8 to 256 */
+    rapt_type q_type, k_type; /* f32, f16, bf16; default f16 */
+    /* Strides in elements; zero = dense: qI [total_q, heads, dim]; kI, one head, [total_kv, dim], or
+     * [pages, page_size, dim] through the plan's page tables */
+    rapt_layout q, k;
+    uint32_t top_k;       /* 1 to 65536 */
+    uint32_t max_records; /* of one step, where there are no push descriptors [64] */
+    uint64_t score_bytes; /* scores are made and chosen from in parts of about so much [64 MiB] */
+} rapt_indexer_params;
+
+/* Errors: ARGUMENT, UNSUPPORTED, ABSENT, HOST_MEMORY, DEVICE_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_indexer_create(rapt_plan *plan, const rapt_indexer_params *params,
+                                         rapt_indexer **out_indexer);
+RAPT_API void rapt_indexer_destroy(rapt_indexer **indexer);
+/* Device-local bytes for steps of at most so much. Saturates. */
+RAPT_API uint64_t rapt_indexer_workspace_bytes(const rapt_indexer *indexer, uint32_t n_seqs,
+                                               uint32_t total_q, uint32_t max_kv_len);
+
+typedef struct rapt_indexer_record_params {
+    size_t struct_size;
+    VkCommandBuffer command_buffer; /* recording, outside a render pass */
+    const rapt_step *step;
+    rapt_buffer q, k;      /* of the indexer */
+    rapt_buffer weights;   /* f32[total_q][n_heads] */
+    rapt_buffer workspace; /* offset a multiple of 256 */
+    rapt_buffer lists;     /* u32[total_q][top_k]: keys of the sequence, ascending, the rest
+                              0xffffffff */
+    rapt_buffer counts;    /* u32[total_q]: keys in each list */
+} rapt_indexer_record_params;
+
+/* First access: COMPUTE_SHADER reads q, k, weights, writes workspace; barriers are recorded before it
+ * and after the last (COMPUTE_SHADER writes lists, counts, workspace). Errors as rapt_moba_record. */
+RAPT_API rapt_status rapt_indexer_record(rapt_indexer *indexer,
+                                         const rapt_indexer_record_params *params);
+
 #ifdef __cplusplus
 }
 #endif

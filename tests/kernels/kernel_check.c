@@ -231,6 +231,10 @@ static void run_row(struct check_target *target, const struct row_name *row)
                strcmp(row->op, "select_top_k") == 0 || strcmp(row->op, "moba_lists") == 0) {
         target->kv = RAPT_TYPE_F16;
         check_run_moba(target);
+        if (strcmp(row->op, "select_top_k") == 0)
+            check_run_indexer(target);
+    } else if (strcmp(row->op, "index_score") == 0) {
+        check_run_indexer(target);
     } else if (strcmp(row->op, "merge") == 0) {
         target->decode = 1;
         run_some(target, RAPT_TYPE_F32, row->path, splits);
