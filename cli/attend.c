@@ -401,6 +401,8 @@ int attend_main(int argc, char **argv)
         free(outcome->seconds);
     }
     free(outcome);
+    if (attend)
+        options_finish(attend->values, ATTEND_N_OPTIONS);
     free(attend);
     return code;
 }

@@ -7,6 +7,7 @@
 #include <rapt/easy.h>
 
 #include "array.h"
+#include "mask_options.h"
 #include "options.h"
 #include "rope_options.h"
 
@@ -67,7 +68,7 @@ enum attend_option {
     ATTEND_MASK,
     ATTEND_CAUSAL,
     ATTEND_WINDOW,
-    ATTEND_PREFIX,
+    ATTEND_PREFIX, /* the first of mask_options.h */
     ATTEND_SEGMENTS_Q,
     ATTEND_SEGMENTS_KV,
     ATTEND_BIDIRECTIONAL,
@@ -120,6 +121,7 @@ struct attend {
     struct attend_view q_view;
     int32_t *cu_q, *cu_kv; /* when made rather than read */
     rapt_mask *mask;
+    struct mask_input mask_input;
     struct rope_input rope;
     rapt_problem problem; /* points into the above */
     rapt_easy_options easy;
@@ -133,6 +135,8 @@ int attend_input(struct attend *attend);
 /* attend_storage.c: what is quantized and rotated. */
 int attend_storage_check(const struct attend *attend);
 int attend_storage_input(struct attend *attend);
+/* attend_mask.c: the mask and its arrays, when all else of the problem has been checked. */
+int attend_mask_input(struct attend *attend);
 void attend_finish(struct attend *attend);
 
 #endif

@@ -28,7 +28,6 @@ static const struct {
     {ATTEND_ALIBI, ARRAY_IS(ARRAY_F4)},
     {ATTEND_BIAS, ARRAY_IS(ARRAY_F4) | ARRAY_IS(ARRAY_F2)},
     {ATTEND_SINKS, ARRAY_IS(ARRAY_F4)},
-    {ATTEND_PREFIX, ARRAY_IS(ARRAY_I4)},
     {ATTEND_K_SCALE, ARRAY_IS(ARRAY_F4)},
     {ATTEND_V_SCALE, ARRAY_IS(ARRAY_F4)},
     {ATTEND_ROPE_POS, ARRAY_IS(ARRAY_I4)},
@@ -398,47 +397,6 @@ static int input_bias(struct attend *attend)
     return 0;
 }
 
-static int input_mask(struct attend *attend)
-{
-    char text[4096];
-    char window[64] = "";
-    const char *expression = text_of(attend, ATTEND_MASK, "");
-    if (given(attend, ATTEND_WINDOW)) {
-        int32_t left, right;
-        int code = options_pair("--window", attend->values[ATTEND_WINDOW].text, &left, &right);
-        if (code)
-            return code;
-        snprintf(window, sizeof window, "window(%d, %d)", left, right);
-    }
-    /* --mask is read alone first, so that columns in messages are the user's and its parentheses
-     * cannot pair up with ours. */
-    if (*expression) {
-        size_t column = 0;
-        rapt_status status = rapt_mask_parse(NULL, expression, &column, &attend->mask);
-        if (status == RAPT_ERROR_UNSUPPORTED)
-            return cli_fail(CLI_USAGE, "--mask: %s (not in this build yet)", rapt_last_error());
-        if (status)
-            return cli_fail(cli_exit_code(status) == CLI_DEVICE ? CLI_DEVICE : CLI_USAGE,
-                            "--mask: %s", rapt_last_error());
-    }
-    if (!rapt_mask_is_closed(attend->mask))
-        return cli_fail(CLI_USAGE, "--mask: '%s' needs a block table (not in this build yet)",
-                        expression);
-    if (!*window && !given(attend, ATTEND_CAUSAL))
-        return 0;
-    rapt_mask_destroy(&attend->mask);
-    int n = snprintf(text, sizeof text, "%s%s%s%s%s%s%s", *expression ? "(" : "", expression,
-                     *expression ? ")" : "", *expression && *window ? " & " : "", window,
-                     given(attend, ATTEND_CAUSAL) && (*window || *expression) ? " & " : "",
-                     given(attend, ATTEND_CAUSAL) ? "causal" : "");
-    if (n < 0 || (size_t)n >= sizeof text)
-        return cli_fail(CLI_USAGE, "--mask: the expression is longer than 4000 characters");
-    rapt_status status = rapt_mask_parse(NULL, text, NULL, &attend->mask);
-    if (status == RAPT_ERROR_UNSUPPORTED)
-        return cli_fail(CLI_USAGE, "%s (not in this build yet)", rapt_last_error());
-    return status ? cli_fail_status(status, *window ? "--window" : "--causal") : 0;
-}
-
 static int input_rest(struct attend *attend)
 {
     rapt_problem *problem = &attend->problem;
@@ -446,15 +404,8 @@ static int input_rest(struct attend *attend)
     int code = input_per_head(attend, ATTEND_ALIBI, &problem->slopes);
     code = code ? code : input_per_head(attend, ATTEND_SINKS, &problem->sinks);
     code = code ? code : input_bias(attend);
-    code = code ? code : input_mask(attend);
     if (code)
         return code;
-    problem->mask = attend->mask;
-    problem->prefix = attend->arrays[ATTEND_PREFIX].data;
-    if (problem->prefix && !rapt_mask_needs_prefix(attend->mask))
-        return cli_fail(CLI_USAGE, "--prefix: the mask does not mention `prefix`");
-    if (!problem->prefix && attend->mask && rapt_mask_needs_prefix(attend->mask))
-        return cli_fail(CLI_USAGE, "--mask mentions `prefix`: give --prefix");
     problem->q_pos0 = attend->arrays[ATTEND_Q_POS0].data;
     problem->kv_pos0 = attend->arrays[ATTEND_KV_POS0].data;
     problem->q_pos = attend->arrays[ATTEND_Q_POS].data;
@@ -480,6 +431,14 @@ static int input_rest(struct attend *attend)
     return attend_storage_input(attend);
 }
 
+static int check_problem(const rapt_problem *problem)
+{
+    rapt_status status = rapt_problem_check(problem);
+    if (status && cli_exit_code(status) == CLI_DEVICE)
+        return cli_fail_status(status, NULL);
+    return status ? cli_fail(CLI_USAGE, "%s", rapt_last_error()) : 0;
+}
+
 int attend_input(struct attend *attend)
 {
     rapt_problem *problem = &attend->problem;
@@ -492,6 +451,16 @@ int attend_input(struct attend *attend)
             continue;
         int code = array_read(attend_options[option].name, attend->values[option].text,
                               files[i].dtypes, &attend->arrays[option]);
+        if (code)
+            return code;
+    }
+    for (int i = 0; i < MASK_N_OPTIONS; i++) {
+        int option = ATTEND_PREFIX + i;
+        uint32_t dtypes = mask_option_dtypes((enum mask_option)i);
+        if (!dtypes || !attend->values[option].given)
+            continue;
+        int code = array_read(attend_options[option].name, attend->values[option].text, dtypes,
+                              &attend->arrays[option]);
         if (code)
             return code;
     }
@@ -513,12 +482,10 @@ int attend_input(struct attend *attend)
     if (!code && !pool && given(attend, ATTEND_PAGE_SIZE))
         code = input_paging(attend);
     code = code ? code : input_rest(attend);
-    if (code)
-        return code;
-    rapt_status status = rapt_problem_check(problem);
-    if (status && cli_exit_code(status) == CLI_DEVICE)
-        return cli_fail_status(status, NULL);
-    return status ? cli_fail(CLI_USAGE, "%s", rapt_last_error()) : 0;
+    /* Arrays of masks are measured by lengths that are sound. */
+    code = code ? code : check_problem(problem);
+    code = code ? code : attend_mask_input(attend);
+    return code ? code : check_problem(problem);
 }
 
 void attend_finish(struct attend *attend)
@@ -528,5 +495,6 @@ void attend_finish(struct attend *attend)
     free(attend->cu_q);
     free(attend->cu_kv);
     rapt_mask_destroy(&attend->mask);
+    mask_finish(&attend->mask_input);
     rope_finish(&attend->rope);
 }

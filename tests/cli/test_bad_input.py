@@ -6,68 +6,12 @@ All of it on the host reference, so that no device is needed: what is wrong must
 """
 import json
 import os
-import re
 import struct
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
 from command import npy_bytes, run, safetensors_bytes
-
-RAPT = os.path.abspath(sys.argv[1])
-folder = tempfile.TemporaryDirectory()
-os.chdir(folder.name)
-n_checked, failures = 0, []
-
-
-def put(name, raw):
-    with open(name, "wb") as file:
-        file.write(raw)
-    return name
-
-
-def tensor(name, *shape, dtype="f4", value=0.5, **more):
-    count = 1
-    for n in shape:
-        count *= n
-    return put(name, npy_bytes([value] * count, dtype, shape, **more))
-
-
-def table(name, values, dtype="i4", shape=None):
-    return put(name, npy_bytes(values, dtype, (len(values),) if shape is None else shape))
-
-
-def refused(what, pattern, *arguments, command="attend", status=2):
-    """Runs a command that must be refused with a line that matches `pattern`."""
-    global n_checked
-    before = sorted(os.listdir("."))
-    code, stdout, stderr = run(RAPT, command, *arguments)
-    line = f"{what}: rapt {command} {' '.join(map(str, arguments))}\n{stderr}"
-    wrongs = [(code != status, f"exit {code}, expected {status}"),
-              (stderr.count("\n") != 1 or not stderr.endswith("\n"), "not one line"),
-              (stdout, "wrote to stdout"),
-              (not re.search(pattern, stderr), f"the line does not match /{pattern}/"),
-              (sorted(os.listdir(".")) != before, "left files")]
-    for wrong, why in wrongs:
-        if wrong:
-            failures.append(why)
-            print(f"FAIL: {why}: {line[:800]}")
-    for name in ("out.npy", "lse.npy"):
-        if os.path.exists(name):
-            os.remove(name)
-    n_checked += 1
-
-
-GOOD = {"--q": tensor("q.npy", 6, 4, 16), "--k": tensor("k.npy", 10, 2, 16), "--v": tensor("v.npy", 10, 2, 16)}
-ALWAYS = ["--path", "reference", "--out", "out.npy", "--lse", "lse.npy"]
-
-
-def attend(what, pattern, *more, **changes):
-    """A good call but for `changes` (q=FILE replaces --q, None drops it) and `more`."""
-    files = {**GOOD, **{"--" + name.replace("_", "-"): value for name, value in changes.items()}}
-    given = [word for name, value in files.items() if value is not None for word in (name, value)]
-    refused(what, pattern, *given, *more, *ALWAYS)
-
+from refusing import ALWAYS, GOOD, RAPT, attend, finish, put, refused, table, tensor
 
 # The call everything below changes must itself be good.
 code, _, stderr = run(RAPT, "attend", *[word for pair in GOOD.items() for word in pair], *ALWAYS)
@@ -121,24 +65,8 @@ for option, value in (("--layout", "bdsh"), ("--path", "fast"), ("--q-dtype", "f
         attend("junk word", rf"{option}: .*'?(warp|{value})'?", option, value)
 
 # --- later work
-for option in ("--segments-q", "--segments-kv", "--bidirectional", "--bitmap", "--blocks", "--block-shape", "--parents",
-               "--mask-head"):
-    attend("later", rf"{option} is not in this build yet", option, "x")
-for expression in ("segments", "bidirectional", "dilated(4, 2)", "bitmap", "blocks", "tree", "!causal",
-                   "causal | prefix"):
-    attend("later", r"not in this build yet", "--mask", expression)
 for command in ("tune", "merge", "moba", "topk", "gmm"):
     refused("later", rf"{command} is not in this build yet", command=command)
-
-# --- masks
-for expression in ("causal &", "& causal", "causal causal", "(causal", "causal)", "window", "window(1)",
-                   "window(1, 2, 3)", "window(-2, 0)", "window(a, 0)", "chunked(0)", "chunked(-4)", "sink_tokens(-1)",
-                   "nonsense", "causal()", "window(99999999999, 0)", "(" * 3000 + "causal" + ")" * 3000,
-                   ") & (causal"):
-    attend("junk mask", r"--mask", "--mask", expression)
-    attend("junk mask", r"--mask", "--mask", expression, "--causal")
-attend("prefix missing", r"prefix", "--mask", "prefix")
-attend("prefix unasked", r"--prefix: the mask does not mention", "--prefix", table("prefix.npy", [3]))
 
 # --- files
 attend("no such file", r"--q none.npy: cannot be opened", q="none.npy")
@@ -256,7 +184,6 @@ attend("q_pos twice", r"exclude", "--q-pos", table("p.npy", [0] * 6), "--q-pos0"
 attend("positions too large", r"q_pos", "--q-pos0", table("p.npy", [2**30]))
 attend("positions too small", r"q_pos", "--q-pos", table("p.npy", [0, 0, 0, 0, 0, -(2**30)]))
 attend("kv_pos0 length", r"--q has 1 sequence, --kv-pos0 has 2", "--kv-pos0", table("p.npy", [0, 1]))
-attend("prefix length", r"--q has 1 sequence, --prefix has 2", "--mask", "prefix", "--prefix", table("p.npy", [0, 1]))
 
 # --- logits
 attend("slopes length", r"one number per query head", "--alibi", tensor("s.npy", 3))
@@ -396,5 +323,4 @@ refused("demo", r"exclude", "--no-picture", "--out", "x.png", command="demo")
 refused("unknown command", r"unknown command 'nonsense'", command="nonsense")
 refused("line breaks in an argument stay one line", r"unexpected argument 'a\?b'", "a\nb", command="info")
 
-print(f"{n_checked} bad inputs, {len(failures)} not refused as they should be")
-sys.exit(bool(failures))
+finish()
