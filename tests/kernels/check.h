@@ -7,7 +7,9 @@
 
 #include <rapt/easy.h>
 
+#include "lower.h"
 #include "plan.h"
+#include "spans.h"
 
 #define CHECK_MAX_SEQS 6
 
@@ -49,6 +51,14 @@ enum check_bias {
     CHECK_BIAS_HOLES
 };
 
+enum check_lists {
+    CHECK_LISTS_NONE,
+    CHECK_LISTS_HOST,  /* random blocks of every kind of a table, some lists empty */
+    CHECK_LISTS_EMPTY,
+    CHECK_LISTS_FULL,  /* every block, as one long span */
+    CHECK_LISTS_DEVICE /* as kernels write them, blocks with bits of rows among them */
+};
+
 enum { CHECK_QUANTIZED = 10, CHECK_PIECES };
 
 struct check_case {
@@ -67,6 +77,8 @@ struct check_case {
     uint32_t n_splits, fixed_split, max_keys, block_q, block_kv, n_slices;
     int n_seqs; /* 0 = the usual batch */
     int32_t q_len[CHECK_MAX_SEQS], kv_len[CHECK_MAX_SEQS];
+    enum check_lists lists;
+    uint32_t list_q, list_kv, head_group;
     /* quantized K/V; a pool in pieces, each a buffer of its own or ranges of one */
     rapt_scale_kind scale_kind;
     rapt_type scale_type; /* DEFAULT = f32 */
@@ -136,6 +148,24 @@ struct check_problem {
     uint32_t pages_per_piece;
     rapt_mask *mask;
     float scale;
+    struct {
+        uint64_t seed;
+        uint32_t n_sets, head_set[16];
+        struct rapt_mask_closed closed;
+        uint32_t most_blocks, most_rows; /* of all lists, lists */
+        uint32_t most_keys;              /* blocks of keys of a list */
+        float *holes; /* what the reference reads: the bias, -inf where a row sees nothing */
+        uint64_t n_holes, hole_head_stride, hole_offsets[CHECK_MAX_SEQS];
+        uint8_t *kept; /* rows of K and V that are swapped with NaN */
+    } lists;
+};
+
+/* The lists of a batch, or of one of its sequences. */
+struct check_table {
+    struct rapt_table_parts parts; /* what prepare reads of a rapt_block_table */
+    uint32_t row_first[CHECK_MAX_SEQS + 1], *indptr, *indices, *tiles, *bits;
+    int32_t cu_q[CHECK_MAX_SEQS + 1], cu_kv[CHECK_MAX_SEQS + 1];
+    uint8_t *kinds;
 };
 
 rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, rapt_type kv,
@@ -162,6 +192,19 @@ void check_pieces_fill(struct check_problem *problem);
 rapt_status check_pieces_create(rapt_easy *easy, struct check_problem *problem);
 void check_pieces_range(const struct check_problem *problem, enum check_tensor tensor,
                         rapt_buffer *out_ranges);
+
+/* lists.c */
+rapt_status check_lists_create(struct check_problem *problem);
+/* Swaps the rows of K and V that no list has with NaN, or with what they were before. */
+void check_lists_swap(struct check_problem *problem);
+rapt_device_lists check_lists_device(const struct check_problem *problem);
+/* Of sequences [first, first + n); to be destroyed even if it failed. */
+rapt_status check_table_create(const struct check_problem *problem, uint32_t first, uint32_t n,
+                               struct check_table *out_table);
+void check_table_destroy(struct check_table *table);
+/* Into a slot that was prepared for lists made on the device. */
+void check_table_write(const struct check_problem *problem, uint32_t first,
+                       const struct check_table *table, uint32_t *slot);
 
 rapt_status check_buffer_create(rapt_easy *easy, const char *name, uint64_t bytes, uint64_t shift,
                                 struct check_buffer *out_buffer);

@@ -497,6 +497,8 @@ rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, ra
     if (status != RAPT_OK)
         return status;
     status = fill_values(p);
+    if (status == RAPT_OK)
+        status = check_lists_create(p);
     for (int t = 0; t < CHECK_N_TENSORS; t++)
         p->memory[t].hash = check_buffer_hash(&p->memory[t]);
     for (int i = 0; i < 2; i++) {
@@ -519,6 +521,8 @@ void check_problem_destroy(struct check_problem *p)
     check_buffer_destroy(&p->max_logit);
     check_buffer_destroy(&p->reduced);
     rapt_mask_destroy(&p->mask);
+    free(p->lists.holes);
+    free(p->lists.kept);
     free(p->q_pos);
     free(p->pages);
 }

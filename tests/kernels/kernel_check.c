@@ -155,13 +155,14 @@ static int compiles_slowly(const struct check_target *target)
 /* Quantized K/V: what is the type's own, and some of all that is not. */
 static void run_quantized(struct check_target *target, const struct row_name *row, int quick)
 {
-    static const char *const layouts[] = {"everything", "pages, unaligned", "unaligned", NULL};
+    static const char *const layouts[] = {"everything", "pages, unaligned", "unaligned",
+                                          "everything, lists", NULL};
     static const char *const scales[] = {"scales f16", NULL};
     static const char *const token[] = {"scales per token", NULL};
     static const char *const bytes[] = {"scales static", "scale static, one, f16", "d72/40 odd",
                                         NULL};
-    static const char *const more[] = {"BS2HD",  "tile edges",  "splits",
-                                       "slices", "fixed split", "one key dominates", NULL};
+    static const char *const more[] = {"BS2HD",       "tile edges",        "splits", "slices",
+                                       "fixed split", "one key dominates", NULL};
     static const char *const shapes[] = {"d64", "d128 gqa8", "d96/32", NULL};
     rapt_type type = row->type;
     run_some(target, type, row->path, layouts);
@@ -184,8 +185,9 @@ static void run_quantized(struct check_target *target, const struct row_name *ro
 static void run_tiled(struct check_target *target, const struct row_name *row)
 {
     static const char *const pieces[] = {"2 pieces of a buffer", "3 pieces, HND",
-                                         "4 pieces, unaligned", NULL};
-    static const char *const dots[] = {"everything", "pages, unaligned", "splits", NULL};
+                                         "4 pieces, unaligned", "2 pieces, lists", NULL};
+    static const char *const dots[] = {"everything", "pages, unaligned", "splits",
+                                       "everything, lists", NULL};
     static const char *const shapes[] = {"d96/32", "d128 gqa8", NULL};
     const char *const *names = strcmp(row->path, "pts") == 0 ? pieces : dots;
     run_some(target, row->type, row->path, names);
@@ -197,17 +199,32 @@ static void run_tiled(struct check_target *target, const struct row_name *row)
 
 static void run_row(struct check_target *target, const struct row_name *row)
 {
-    static const char *const splits[] = {
-        "splits",     "constant maximum, sinks", "short items", "fixed split",
-        "d72/40 odd", "unnormalised, sinks",     NULL};
+    static const char *const splits[] = {"splits",
+                                         "constant maximum, sinks",
+                                         "short items",
+                                         "fixed split",
+                                         "d72/40 odd",
+                                         "unnormalised, sinks",
+                                         "lists, 64 by 256, splits",
+                                         NULL};
     static const char *const stages[] = {"d64",       "pages of 16", "pages, unaligned",
                                          "unaligned", "BS2HD",       "values at the f16 limit",
                                          NULL};
     static const char *const reduced[] = {"reduced maxima", NULL};
-    static const char *const few[] = {"d64",        "d128 gqa8",        "everything",
-                                      "unaligned",  "pages, unaligned", "BS2HD",
-                                      "tile edges", "slices",           "fixed split",
-                                      "equal keys", "logits of 10000",  "q_pos in any order",
+    static const char *const few[] = {"d64",
+                                      "d128 gqa8",
+                                      "everything",
+                                      "unaligned",
+                                      "pages, unaligned",
+                                      "BS2HD",
+                                      "tile edges",
+                                      "slices",
+                                      "fixed split",
+                                      "equal keys",
+                                      "logits of 10000",
+                                      "q_pos in any order",
+                                      "everything, lists",
+                                      "lists by the device",
                                       NULL};
     static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_F32, RAPT_TYPE_BF16};
     int quick = test_quick();

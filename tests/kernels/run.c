@@ -80,6 +80,14 @@ static int make_plan(struct run *run, const struct check_target *target)
         .n_kv_segments = c->n_segments,
         .pages_per_segment = p->pages_per_piece,
     };
+    params.head_group = c->head_group;
+    if (c->lists) {
+        params.flags |= RAPT_PLAN_BLOCKS;
+        params.list_block_q = c->list_q;
+        params.max_spans = p->lists.most_rows * (p->lists.most_keys + 2) + 2;
+        params.max_bit_words =
+            p->lists.most_blocks * c->list_q * (c->list_kv < 32 ? 1 : c->list_kv / 32) + 1;
+    }
     if (rapt_plan_create_forced(rapt_easy_device(run->easy), &params, target->force_prefill,
                                 target->force_decode, &run->plan) != RAPT_OK)
         return fail_call(run, "rapt_plan_create_forced");
@@ -88,6 +96,30 @@ static int make_plan(struct run *run, const struct check_target *target)
 }
 
 /* -------------------------------------------------------------------------------------- execute */
+
+/* With the lists of the sequences from `first` on. */
+static int prepare_lists(struct run *run, rapt_step_params *params, uint32_t first, rapt_step *step)
+{
+    const struct check_problem *p = &run->problem;
+    int on_device = p->c.lists == CHECK_LISTS_DEVICE;
+    const rapt_device_lists lists = check_lists_device(p);
+    struct check_table table;
+    rapt_status status = check_table_create(p, first, params->n_seqs, &table);
+    if (on_device) {
+        params->device_lists = &lists;
+    } else {
+        params->mask = NULL;
+        params->block_table = (const struct rapt_block_table *)(const void *)&table.parts;
+    }
+    if (status == RAPT_OK)
+        status = rapt_plan_prepare(run->plan, params, step);
+    if (status == RAPT_OK && on_device)
+        check_table_write(p, first, &table,
+                          (uint32_t *)(void *)(run->tables.map + run->tables.first +
+                                               params->slot * run->plan->places.slot_bytes));
+    check_table_destroy(&table);
+    return status == RAPT_OK || fail_call(run, "rapt_plan_prepare");
+}
 
 /* The whole batch, or one sequence of it alone (with its own offsets). */
 static int prepare(struct run *run, int only, rapt_step *step)
@@ -154,6 +186,8 @@ static int prepare(struct run *run, int only, rapt_step *step)
         params.bias_head_stride = (uint32_t)head;
     }
     step->struct_size = sizeof *step;
+    if (c->lists)
+        return prepare_lists(run, &params, (uint32_t)first, step);
     if (rapt_plan_prepare(run->plan, &params, step) != RAPT_OK)
         return fail_call(run, "rapt_plan_prepare");
     return 1;
@@ -177,7 +211,7 @@ static int submit(struct run *run, rapt_record_params *record)
     return 1;
 }
 
-static int execute(struct run *run, const rapt_step *step, uint32_t n_slices)
+static int execute_once(struct run *run, const rapt_step *step, uint32_t n_slices)
 {
     struct check_problem *p = &run->problem;
     poison(&p->memory[CHECK_OUT]);
@@ -217,6 +251,15 @@ static int execute(struct run *run, const rapt_step *step, uint32_t n_slices)
     record.no_merge = 0;
     record.only_merge = 1;
     return submit(run, &record);
+}
+
+/* What no list has is NaN while kernels run. */
+static int execute(struct run *run, const rapt_step *step, uint32_t n_slices)
+{
+    check_lists_swap(&run->problem);
+    int ok = execute_once(run, step, n_slices);
+    check_lists_swap(&run->problem);
+    return ok;
 }
 
 /* --------------------------------------------------------------------------------------- checks */
@@ -330,6 +373,14 @@ void check_problem_describe(const struct check_problem *p, rapt_problem *out)
                 p->n_seqs > 1 ? (p->bias_offsets[1] - 1) / c->heads : (n - 1) / c->heads,
         };
         out->bias_offsets = p->bias_offsets;
+    }
+    if (c->lists) {
+        out->mask = NULL;
+        out->bias = (rapt_array){.data = p->lists.holes,
+                                 .n_elements = (size_t)p->lists.n_holes,
+                                 .type = RAPT_TYPE_F32,
+                                 .layout.head_stride = p->lists.hole_head_stride};
+        out->bias_offsets = p->lists.hole_offsets;
     }
 }
 
