@@ -194,7 +194,8 @@ static uint64_t n_groups(const rapt_plan *plan, uint32_t total_q)
     const struct rapt_kernel_choice *choice = &plan->append.choice;
     int whole = plan->params.scale_kind == RAPT_SCALE_TOKEN &&
                 plan->params.kv_type == RAPT_TYPE_INT8; /* a unit is a token */
-    uint64_t units = (uint64_t)total_q * (whole ? 1 : plan->params.n_kv_heads);
+    uint32_t span = choice->spec[RAPT_SPEC_TILE_C];
+    uint64_t units = (uint64_t)total_q * (whole ? 1 : (plan->params.n_kv_heads + span - 1) / span);
     return (units + choice->rows - 1) / choice->rows;
 }
 

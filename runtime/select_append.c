@@ -12,6 +12,7 @@
 
 #define GPU_WORKGROUP 64u
 #define CPU_WORKGROUP 8u
+#define CPU_SPAN 8u /* heads a lane goes through */
 
 static int usable(const rapt_caps *caps, int kernel)
 {
@@ -68,13 +69,15 @@ rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *pa
     if (status != RAPT_OK)
         return status;
     uint32_t dim = params->head_dim > params->head_dim_v ? params->head_dim : params->head_dim_v;
-    uint32_t chunks = dim / (in_groups ? 32 : 8), team = 1;
+    uint32_t chunks = dim / (in_groups ? 32 : 8), team = 1, span = 1;
     out_choice->workgroup_size = workgroup(caps, cpu ? CPU_WORKGROUP : GPU_WORKGROUP);
-    while (!cpu && team < chunks && team < 32 && team < out_choice->workgroup_size)
+    while (team < chunks && team < 32 && team < out_choice->workgroup_size)
         team *= 2;
+    if (cpu)
+        span = params->n_kv_heads < CPU_SPAN ? params->n_kv_heads : CPU_SPAN;
     out_choice->rows = out_choice->workgroup_size / team;
     out_choice->block_kv = 1;
-    out_choice->shared_bytes = 4 * out_choice->workgroup_size;
+    out_choice->shared_bytes = 4 * out_choice->workgroup_size * span * (in_groups ? 3 : 1);
     const int rotates = params->rope && params->rope->pairing != RAPT_ROPE_NONE;
     out_choice->spec[RAPT_SPEC_WG_SIZE] = out_choice->workgroup_size;
     out_choice->spec[RAPT_SPEC_HEAD_DIM] = params->head_dim;
@@ -84,6 +87,8 @@ rapt_status rapt_select_append(const rapt_caps *caps, const rapt_plan_params *pa
     out_choice->spec[RAPT_SPEC_Q_TYPE] = (uint32_t)params->new_type;
     out_choice->spec[RAPT_SPEC_TILE_A] = team;
     out_choice->spec[RAPT_SPEC_TILE_B] = (uint32_t)cpu;
+    out_choice->spec[RAPT_SPEC_TILE_C] = span;
+    out_choice->spec[RAPT_SPEC_TILE_D] = cpu && caps->min_subgroup_size >= out_choice->workgroup_size;
     return RAPT_OK;
 }
 

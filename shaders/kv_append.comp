@@ -3,9 +3,11 @@
 /* Appends new rows of K and V to the cache: K is rotated, both are converted or quantized to KV_TYPE
  * and written through the block table or into packed rows.
  *
- * A *unit* is what shares a scale: one KV head of one new token, or, for one scale per token, all its
- * heads. A team of TEAM lanes works on a unit, chunk by chunk: 8 elements, 32 where 32 share a scale.
- * The first groups of the dispatch work on K, the rest on V.
+ * A *unit* is up to SPAN KV heads of one new token, or, for one scale per token, all its heads. A team
+ * of TEAM lanes works on a unit, chunk by chunk: 8 elements, 32 where 32 share a scale. A lane goes
+ * through the heads with eight dims, so that the turns of those are computed once for all heads. What
+ * it has to keep for every head of them, and the largest magnitude of what shares a scale, stands in
+ * shared memory. The first groups of the dispatch work on K, the rest on V.
  *
  * Stored rows are written in whole words where they fill them; a word that another row has a part in
  * is cleared and set under a mask, by atomics, so that neither sees the other. */
@@ -21,6 +23,8 @@ layout(constant_id = RAPT_SPEC_FEATURES) const uint FEATURES = 0; /* ROPE_Q: K i
 layout(constant_id = RAPT_SPEC_Q_TYPE) const uint NEW_TYPE = RAPT_STORE_F32;
 layout(constant_id = RAPT_SPEC_TILE_A) const uint TEAM = 1;
 layout(constant_id = RAPT_SPEC_TILE_B) const uint EXACT = 0;
+layout(constant_id = RAPT_SPEC_TILE_C) const uint SPAN = 1;
+layout(constant_id = RAPT_SPEC_TILE_D) const uint IN_STEP = 0; /* lanes of a workgroup go in step */
 const bool EXACT_DIVIDE = EXACT != 0;
 
 /* ---- what the type is like */
@@ -36,16 +40,29 @@ const bool EXACT_DIVIDE = EXACT != 0;
 #else
 #define CHUNK 8u
 #endif
+/* bytes of a chunk, words that eight elements make, bits that precede those */
 #if KV_TYPE == RAPT_STORE_F32
 #define CHUNK_BYTES 32u
-#elif KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16 || KV_TYPE == RAPT_STORE_INT4
+#define EIGHT_WORDS 8u
+#elif KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16
 #define CHUNK_BYTES 16u
+#define EIGHT_WORDS 4u
 #elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
 #define CHUNK_BYTES 8u
+#define EIGHT_WORDS 2u
+#define PREFIX 0u
+#elif KV_TYPE == RAPT_STORE_INT4
+#define CHUNK_BYTES 16u
+#define EIGHT_WORDS 1u
+#define PREFIX 0u
 #elif KV_TYPE == RAPT_STORE_Q8_0
 #define CHUNK_BYTES 34u
+#define EIGHT_WORDS 2u
+#define PREFIX 16u
 #elif KV_TYPE == RAPT_STORE_Q4_0
 #define CHUNK_BYTES 18u
+#define EIGHT_WORDS 1u
+#define PREFIX 16u
 #else
 #error "KV_TYPE must be a RAPT_STORE_*"
 #endif
@@ -136,276 +153,146 @@ void put_scale(bool k, uint i, uint x)
 }
 #endif
 
-/* ---- where a unit's rows lie */
+#include "append_new.glsl"
 
-/* word offsets in struct rapt_step_seq */
-const uint SEQ_Q_ROW = 0, SEQ_Q_LEN = 1, SEQ_KV_LEN = 2, SEQ_Q_POS0 = 4, SEQ_PAGE_FIRST = 6,
-           SEQ_N_PAGES = 7, SEQ_K_BASE = 10, SEQ_V_BASE = 12, SEQ_K_SCALE_BASE = 20,
-           SEQ_V_SCALE_BASE = 22;
+/* ---- what is kept in shared memory */
 
-struct new_unit {
-    bool k;        /* or V */
-    uint from;     /* element of its head in the new rows */
-    uint to;       /* of its head in the cache: element, byte of quantized kinds */
-    uint scale;    /* element of its head's scale */
-    int position;  /* K is rotated at */
-    bool here;     /* its page lies in this dispatch's piece of the pool */
-};
+#if defined(ROW_SCALES) || defined(OWN_SCALES)
+/* A lane's largest magnitudes, one per head, or one; of groups with the sign of the first of equals.
+ * Then the scales. */
+shared uint scales[WG_SIZE * SPAN];
+#endif
+#ifdef OWN_SCALES
+shared uint held_bits[WG_SIZE * SPAN]; /* of the last word, which the next codes fill up */
+shared uint code_flags[WG_SIZE * SPAN];
+#endif
 
-/* The sequence a new token belongs to: the last that begins at or before it. */
-uint find_seq(uint token)
+/* A lane's place for a head. */
+uint own_place(uint head)
 {
-    uint low = 0, high = HEADER(n_seqs) - 1;
-    if (low < high)
-        do {
-            uint middle = (low + high + 1) >> 1;
-            if (STEP(HEADER(seqs_word) + middle * RAPT_STEP_SEQ_WORDS + SEQ_Q_ROW) <= token)
-                low = middle;
-            else
-                high = middle - 1;
-        } while (low < high);
-    return low;
+    return head * WG_SIZE + gl_LocalInvocationIndex;
 }
 
-
-/* Table entries are clamped to the table and page ids to the pool, whatever a table says. */
-new_unit find_unit(bool k, uint token, uint head)
-{
-    new_unit unit;
-    uint b = find_seq(token);
-    uint seq = HEADER(seqs_word) + b * RAPT_STEP_SEQ_WORDS;
-    uint i = token - STEP(seq + SEQ_Q_ROW);
-    uint key = STEP(seq + SEQ_KV_LEN) - STEP(seq + SEQ_Q_LEN) + i;
-    unit.k = k;
-    unit.here = true;
-    uint outer = k ? push.rapt_append_k_outer_stride : push.rapt_append_v_outer_stride;
-    uint token_stride = k ? push.rapt_append_k_token_stride : push.rapt_append_v_token_stride;
-    uint head_stride = k ? push.rapt_append_k_head_stride : push.rapt_append_v_head_stride;
-    unit.from = (outer != 0 ? b * outer + i * token_stride : token * token_stride) +
-                head * head_stride;
-    unit.to = head * (k ? HEADER(k_head_stride) : HEADER(v_head_stride));
-    unit.scale = head * (k ? HEADER(k_scale_head_stride) : HEADER(v_scale_head_stride));
-    unit.from += k ? push.q_base : push.out_base;
-    unit.to += k ? push.k_base : push.v_base;
-    unit.scale += k ? push.k_scale_lo : push.v_scale_lo;
-    if ((FEATURES & RAPT_FEAT_PAGED) != 0) {
-        uint entry = min(key >> HEADER(page_shift), max(STEP(seq + SEQ_N_PAGES), 1u) - 1u);
-        uint page = STEP(HEADER(pages_word) + STEP(seq + SEQ_PAGE_FIRST) + entry);
-        page = min(page, max(HEADER(n_pages), 1u) - 1u);
-        unit.scale += page * (k ? HEADER(k_scale_page_stride) : HEADER(v_scale_page_stride));
-        if (HEADER(n_segments) > 1) {
-            uint shift = HEADER(seg_pages_shift);
-            unit.here = page >> shift == push.rapt_append_piece;
-            page &= (1u << shift) - 1u;
-        }
-        unit.to += page * (k ? HEADER(k_page_stride_lo) : HEADER(v_page_stride_lo));
-        key &= HEADER(page_mask);
-    } else {
-        unit.to += STEP(seq + (k ? SEQ_K_BASE : SEQ_V_BASE));
-        unit.scale += STEP(seq + (k ? SEQ_K_SCALE_BASE : SEQ_V_SCALE_BASE));
-    }
-    unit.to += key * (k ? HEADER(k_token_stride) : HEADER(v_token_stride));
-    unit.scale += key * (k ? HEADER(k_scale_token_stride) : HEADER(v_scale_token_stride));
-    unit.position = 0;
-    if ((FEATURES & RAPT_FEAT_ROPE_Q) != 0) {
-        if (HEADER(rope_pos_word) != 0)
-            unit.position = int(STEP(HEADER(rope_pos_word) + token));
-        else if ((HEADER(features) & RAPT_FEAT_Q_POS) != 0)
-            unit.position = int(STEP(HEADER(q_pos_word) + token));
-        else
-            unit.position = int(STEP(seq + SEQ_Q_POS0)) + int(i);
-    }
-    return unit;
-}
-
-/* ---- four new elements, as the bits of floats */
-
-uint new_element(bool k, uint i)
-{
-    if (NEW_TYPE == RAPT_STORE_F32)
-        return new_word(k, i);
-    uint bits = (new_word(k, i >> 1) >> ((i & 1u) * 16u)) & 0xffffu;
-    return NEW_TYPE == RAPT_STORE_BF16 ? bits << 16 : float_from_half(bits);
-}
-
-/* Dims d to d + 3 of the head that begins at element `from`. */
-uvec4 load_four(bool k, int position, uint from, uint d)
-{
-    uvec4 x;
-    uint i = from + d;
-    if (NEW_TYPE == RAPT_STORE_F32) {
-        x = uvec4(new_word(k, i), new_word(k, i + 1), new_word(k, i + 2), new_word(k, i + 3));
-    } else {
-        uint a = new_word(k, i >> 1), b = new_word(k, (i >> 1) + 1);
-        if (NEW_TYPE == RAPT_STORE_BF16)
-            x = uvec4(a << 16, a & 0xffff0000u, b << 16, b & 0xffff0000u);
-        else
-            x = uvec4(float_from_half(a & 0xffffu), float_from_half(a >> 16),
-                      float_from_half(b & 0xffffu), float_from_half(b >> 16));
-    }
-    if ((FEATURES & RAPT_FEAT_ROPE_Q) == 0 || !k)
-        return x;
-    rope_place rope = load_rope();
-    [[dont_unroll]] for (uint e = 0; e < 4; e++) { /* unrolled it compiles for long */
-        uint partner = rope_partner(rope, d + e);
-        if (partner != d + e)
-            x[e] = floatBitsToUint(rope_rotate(rope, position, d + e, uintBitsToFloat(x[e]),
-                                               uintBitsToFloat(new_element(k, from + partner))));
-    }
-    return x;
-}
-
-uint most_of(uvec4 x)
-{
-    uint most = 0;
-    [[unroll]] for (uint e = 0; e < 4; e++)
-        most = max(most, finite_of(x[e]) & 0x7fffffffu);
-    return most;
-}
-
-/* ---- a chunk: where its elements are, where it goes, and what its words are made with */
-
-struct new_chunk {
-    uint from, d; /* its head, its first dim there */
-    uint to, scale; /* its head in the cache */
-};
+/* ---- codes of eight elements */
 
 struct coding {
     uint scale;   /* bits: of the row, of int4's group; 1 / d of ggml's blocks */
-    uint carry;   /* q8_0, q4_0: the half of a word that comes before the next codes */
     float middle; /* q4_0 */
     bool tiny;    /* q8_0, q4_0 */
 };
 
-#ifdef OWN_SCALES
-/* The scale of a chunk of its own, which stands before it or is a tensor's element. */
-coding start_chunk(new_unit unit, new_chunk chunk, uint row_scale)
-{
-    coding code = coding(0u, 0u, 8.5, false);
-    uint most = 0, extreme = 0, d = chunk.d, end = d + CHUNK;
-    do {
-        uvec4 x = load_four(unit.k, unit.position, chunk.from, d);
-        [[unroll]] for (uint e = 0; e < 4; e++) {
-            uint u = finite_of(x[e]), a = u & 0x7fffffffu;
-            extreme = a > most ? u : extreme; /* the first of equal magnitudes */
-            most = max(most, a);
-        }
-        d += 4;
-    } while (d < end);
-#if KV_TYPE == RAPT_STORE_INT4
-    uint bits = half_scale(divide(normal_of(most), 0x40e00000u)); /* 7 */
-    code.scale = float_from_half(bits);
-    put_scale(unit.k, chunk.scale + chunk.d / CHUNK, bits);
-#else
-    code.tiny = most < TINY;
-#if KV_TYPE == RAPT_STORE_Q8_0
-    uint scale = divide(most, 0x42fe0000u), sign = 0; /* 127 */
-#else
-    uint scale = divide(most, 0x41000000u); /* of extreme / -8 */
-    uint sign = most == 0 ? 0x80000000u : ~extreme & 0x80000000u;
-#endif
-    uint id = block_inverse(scale, code.tiny);
-    code.scale = sign | id;
-    code.carry = half_scale(sign | scale);
-    code.middle = scale != 0 && id == 0 ? 0.0 : 8.5;
-#endif
-    return code;
-}
-#else
-coding start_chunk(new_unit unit, new_chunk chunk, uint row_scale)
-{
-    return coding(row_scale, 0u, 0.0, false);
-}
-#endif
-
-/* Word i of a chunk; words come in order. */
-uint chunk_word(new_unit unit, new_chunk chunk, uint i, inout coding code)
+void encode(uint x[8], coding code, out uint words[EIGHT_WORDS])
 {
 #if KV_TYPE == RAPT_STORE_F32
-    return load_four(unit.k, unit.position, chunk.from, chunk.d + (i & ~3u))[i & 3u];
+    words = x;
 #elif KV_TYPE == RAPT_STORE_F16
-    uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 2 * i);
-    return half_from_float(x.x) | half_from_float(x.y) << 16;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        words[i] = half_from_float(x[2 * i]) | half_from_float(x[2 * i + 1]) << 16;
 #elif KV_TYPE == RAPT_STORE_BF16
-    uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 2 * i);
-    return bf16_from_float(x.x) | bf16_from_float(x.y) << 16;
-#elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
-    uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i);
-    uint word = 0;
-    [[unroll]] for (uint e = 0; e < 4; e++)
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        words[i] = bf16_from_float(x[2 * i]) | bf16_from_float(x[2 * i + 1]) << 16;
+#else
+    [[unroll]] for (uint i = 0; i < EIGHT_WORDS; i++)
+        words[i] = 0;
+    [[unroll]] for (uint e = 0; e < 8; e++) {
 #if KV_TYPE == RAPT_STORE_INT8
-        word |= int8_code(x[e], code.scale) << (8 * e);
-    return code.scale == 0 ? 0u : word;
-#else
-        word |= fp8_quantized(x[e], code.scale) << (8 * e);
-    return word;
-#endif
+        words[e / 4] |= int8_code(x[e], code.scale) << (8 * (e & 3u));
+#elif KV_TYPE == RAPT_STORE_FP8_E4M3
+        words[e / 4] |= fp8_quantized(x[e], code.scale) << (8 * (e & 3u));
 #elif KV_TYPE == RAPT_STORE_INT4
-    uint word = 0, at = 0;
-    do {
-        uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 8 * i + at);
-        uint nibbles = 0;
-        [[dont_unroll]] for (uint e = 0; e < 4; e++)
-            nibbles |= int4_code(x[e], code.scale) << (4 * e);
-        word |= nibbles << (4 * at);
-        at += 4;
-    } while (at < 8);
-    return code.scale == 0 ? 0u : word;
+        words[0] |= int4_code(x[e], code.scale) << (4 * e);
+#elif KV_TYPE == RAPT_STORE_Q8_0
+        words[e / 4] |= q8_0_code(x[e], code.scale, code.tiny) << (8 * (e & 3u));
 #else
-    /* codes of 4 bytes, half of them in the word that follows */
-    uint codes = 0, before = code.carry;
-    if (i < CHUNK_BYTES / 4) {
-#if KV_TYPE == RAPT_STORE_Q8_0
-        uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i);
-        [[unroll]] for (uint e = 0; e < 4; e++)
-            codes |= q8_0_code(x[e], code.scale, code.tiny) << (8 * e);
-#else
-        uint upper = 0;
-        do {
-            uvec4 x = load_four(unit.k, unit.position, chunk.from, chunk.d + 4 * i + 16 * upper);
-            uint nibbles = 0;
-            [[dont_unroll]] for (uint e = 0; e < 4; e++)
-                nibbles |= q4_0_code(x[e], code.scale, code.middle, code.tiny) << (8 * e);
-            codes |= nibbles << (4 * upper);
-            upper++;
-        } while (upper < 2);
+        words[0] |= q4_0_code(x[e], code.scale, code.middle, code.tiny)
+                    << (8 * (e & 3u) + e / 4 * 4);
 #endif
     }
-    code.carry = codes >> 16;
-    return before | codes << 16;
+#if KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_INT4
+    [[unroll]] for (uint i = 0; i < EIGHT_WORDS; i++)
+        words[i] = code.scale == 0 ? 0u : words[i];
+#endif
 #endif
 }
 
-/* Byte of the cache a chunk begins at. */
-uint chunk_byte(new_chunk chunk)
+/* ---- a chunk: where its elements are and where it goes */
+
+struct new_chunk {
+    uint from, d; /* its first head, its first dim there */
+    uint byte;    /* of the cache, in the first head */
+    uint scale;   /* of its own: element, in the first head */
+};
+
+const uint UNIT_BYTES = KV_TYPE == RAPT_STORE_F32 ? 4 : KV_TYPE <= RAPT_STORE_BF16 ? 2 : 1;
+
+new_chunk find_chunk(new_unit unit, uint c)
 {
-    uint unit_bytes = KV_TYPE == RAPT_STORE_F32 ? 4 : KV_TYPE <= RAPT_STORE_BF16 ? 2 : 1;
-    return chunk.to * unit_bytes + chunk.d / CHUNK * CHUNK_BYTES;
+    new_chunk chunk;
+    chunk.from = unit.from;
+    chunk.d = c * CHUNK;
+    chunk.byte = unit.to * UNIT_BYTES + c * CHUNK_BYTES;
+    chunk.scale = unit.scale + c;
+    return chunk;
 }
 
-void store_chunk(new_unit unit, new_chunk chunk, uint row_scale)
+/* Eight `j` of a chunk whose codes begin PREFIX bits into it. */
+void store_eight(new_unit unit, uint byte, uint head, uint j, uint words[EIGHT_WORDS])
 {
-    coding code = start_chunk(unit, chunk, row_scale);
-    uint byte = chunk_byte(chunk);
-    uint shift = WHOLE_WORDS ? 0u : uint(byte & 3u) * 8u, end = shift + CHUNK_BYTES * 8u;
-    uint held = 0, i = 0, mask = 0xffffffffu << shift;
-    do {
-        uint x = 32u * i < CHUNK_BYTES * 8u ? chunk_word(unit, chunk, i, code) : 0u;
-        uint rest = end - 32u * i;
-        mask &= rest < 32u ? (1u << rest) - 1u : 0xffffffffu;
-        put_word(unit.k, (byte >> 2) + i, held | x << shift, mask);
-        held = shift > 0 ? x >> (32u - shift) : 0u;
+    uint word = (byte >> 2) + j * EIGHT_WORDS;
+#if WHOLE_WORDS
+    [[unroll]] for (uint i = 0; i < EIGHT_WORDS; i++)
+        put_word(unit.k, word + i, words[i], 0xffffffffu);
+#else
+    uint first = (byte & 3u) * 8u, shift = (first + PREFIX) & 31u, held = 0;
+    uint mask = j == 0 && first + PREFIX < 32u ? 0xffffffffu << first : 0xffffffffu;
+    word += (first + PREFIX) >> 5;
+#ifdef OWN_SCALES
+    held = held_bits[own_place(head)];
+#endif
+    [[unroll]] for (uint i = 0; i < EIGHT_WORDS; i++) {
+        put_word(unit.k, word + i, held | words[i] << shift, mask);
+        held = shift > 0 ? words[i] >> (32u - shift) : 0u;
         mask = 0xffffffffu;
-        i++;
-    } while (32u * i < end);
+    }
+#ifdef OWN_SCALES
+    held_bits[own_place(head)] = held;
+#endif
+    if (shift > 0 && j + 1 == CHUNK / 8)
+        put_word(unit.k, word + EIGHT_WORDS, held, (1u << shift) - 1u);
+#endif
 }
 
-/* ---- a unit */
+/* ---- scales */
+
+#if defined(ROW_SCALES) || defined(OWN_SCALES)
+/* The one of larger magnitude, `a` of equals. */
+uint larger(uint a, uint b)
+{
+    return (b & 0x7fffffffu) > (a & 0x7fffffffu) ? b : a;
+}
+
+uint largest_of(uint x[8])
+{
+    uint most = finite_of(x[0]);
+    [[unroll]] for (uint e = 1; e < 8; e++)
+        most = larger(most, finite_of(x[e]));
+    return most;
+}
+#endif
 
 #ifdef ROW_SCALES
-shared uint largest[WG_SIZE];
+uint scale_kind()
+{
+    return HEADER(scale_kind) >> 8 & 0xffu; /* 1: one per token, 2: static */
+}
 
-/* scale of a unit whose largest magnitude is `most` */
+/* The team's place for a head; largest magnitudes stand in the lanes' own places first. */
+uint scale_place(uint head)
+{
+    uint lane = gl_LocalInvocationIndex;
+    return (scale_kind() == 1u ? 0u : head) * WG_SIZE + (TEAM == WG_SIZE ? 0u : lane - lane % TEAM);
+}
+
 uint find_scale(uint most)
 {
     uint scale = divide(normal_of(most), KV_TYPE == RAPT_STORE_INT8 ? 0x42fe0000u : 0x43e00000u);
@@ -414,83 +301,193 @@ uint find_scale(uint most)
     return scale < F32_LEAST_NORMAL ? 0u : scale;
 }
 
-uint team_most(uint most)
+/* A barrier makes the CPU driver save and restore everything, and compile for long. */
+void meet()
 {
-    if (TEAM == 1)
-        return most;
-    uint team = gl_LocalInvocationIndex / TEAM;
-    largest[gl_LocalInvocationIndex] = 0;
-    barrier();
-    atomicMax(largest[team], most);
-    barrier();
-    return largest[team];
+    if (IN_STEP != 0)
+        memoryBarrierShared();
+    else
+        barrier();
+}
+
+/* The scales of a workgroup's units, from the largest magnitudes its lanes have seen; written where
+ * they are not the caller's. Every lane of the workgroup comes here. */
+void find_scales(new_unit unit, bool there, uint first)
+{
+    uint n_scales = scale_kind() == 1u ? 1u : unit.n_heads, head = first;
+    meet();
+    if (head < n_scales)
+        do {
+            uint at = unit.scale + head * scale_head_stride(unit.k), place = scale_place(head);
+            uint scale = 0, i = 0;
+            if (scale_kind() == 2u) {
+                scale = get_scale(unit.k, at);
+            } else {
+                do {
+                    scale = max(scale, scales[place + i]);
+                } while (++i < TEAM);
+                scale = find_scale(scale);
+                if (there)
+                    put_scale(unit.k, at, half_scales() ? half_from_float(scale) : scale);
+            }
+            scales[place] = scale;
+            head += TEAM;
+        } while (head < n_scales);
+    meet();
+}
+
+coding coding_of(uint head)
+{
+    return coding(scales[scale_place(head)], 0.0, false);
+}
+#elif defined(OWN_SCALES)
+/* The scale of a group of one head, which stands before it or is a tensor's element. */
+void start_group(new_unit unit, new_chunk chunk, uint byte, uint head)
+{
+    uint place = own_place(head), extreme = scales[place], most = extreme & 0x7fffffffu;
+#if KV_TYPE == RAPT_STORE_INT4
+    uint bits = half_scale(divide(normal_of(most), 0x40e00000u)); /* 7 */
+    scales[place] = float_from_half(bits);
+    held_bits[place] = 0;
+    put_scale(unit.k, chunk.scale + head * scale_head_stride(unit.k), bits);
+#else
+    bool tiny = most < TINY;
+#if KV_TYPE == RAPT_STORE_Q8_0
+    uint scale = divide(most, 0x42fe0000u), sign = 0; /* 127 */
+#else
+    uint scale = divide(most, 0x41000000u); /* of extreme / -8 */
+    uint sign = most == 0 ? 0x80000000u : ~extreme & 0x80000000u;
+#endif
+    uint id = block_inverse(scale, tiny), half_bits = half_scale(sign | scale);
+    scales[place] = sign | id;
+    code_flags[place] = (tiny ? 1u : 0u) | (scale != 0 && id == 0 ? 2u : 0u);
+    uint first = (byte & 3u) * 8u;
+    if (first + PREFIX >= 32u)
+        put_word(unit.k, byte >> 2, half_bits << first, 0xffffffffu << first);
+    held_bits[place] = first + PREFIX < 32u ? half_bits << first
+                       : first > 16u        ? half_bits >> (32u - first)
+                                            : 0u;
+#endif
+}
+
+/* Those of a chunk in all heads. */
+void start_groups(new_unit unit, new_chunk chunk)
+{
+    uint head = 0, byte = chunk.byte;
+    do {
+        start_group(unit, chunk, byte, head);
+        byte += head_stride(unit.k);
+    } while (++head < unit.n_heads);
+}
+
+coding coding_of(uint head)
+{
+    uint place = own_place(head), flags = code_flags[place];
+    return coding(scales[place], (flags & 2u) != 0 ? 0.0 : 8.5, (flags & 1u) != 0);
+}
+#else
+coding coding_of(uint head)
+{
+    return coding(0u, 0.0, false);
 }
 #endif
 
-new_chunk find_chunk(new_unit unit, uint c)
+/* ---- a unit */
+
+/* Eight elements of a chunk in all heads. Those that share a scale are gone through twice: `look` for
+ * the largest, then with that. */
+void do_eight(new_unit unit, new_chunk chunk, uint j, bool look)
 {
-    uint per_head = (unit.k ? D : DV) / CHUNK, head = c / per_head;
-    new_chunk chunk;
-    chunk.d = (c - head * per_head) * CHUNK;
-    chunk.from = unit.from + head * (unit.k ? push.rapt_append_k_head_stride
-                                            : push.rapt_append_v_head_stride);
-    chunk.to = unit.to + head * (unit.k ? HEADER(k_head_stride) : HEADER(v_head_stride));
-    chunk.scale = unit.scale;
-    return chunk;
+    /* q4_0: codes of a word lie 16 dims apart */
+    bool apart = KV_TYPE == RAPT_STORE_Q4_0 && !look;
+    eight_dims dims = find_dims(unit, chunk.d + j * (apart ? 4u : 8u), apart ? 16u : 4u);
+    uint head = 0, from = chunk.from, byte = chunk.byte;
+    do {
+        uint x[8], words[EIGHT_WORDS];
+        load_eight(unit.k, from, dims, x);
+        from += new_head_stride(unit.k);
+#if defined(ROW_SCALES) || defined(OWN_SCALES)
+        if (look) {
+#ifdef ROW_SCALES
+            uint place = own_place(scale_kind() == 1u ? 0u : head);
+            scales[place] = larger(scales[place], largest_of(x)) & 0x7fffffffu;
+#else
+            uint place = own_place(head), most = largest_of(x);
+            scales[place] = j == 0 ? most : larger(scales[place], most);
+#endif
+            continue;
+        }
+#endif
+        encode(x, coding_of(head), words);
+        store_eight(unit, byte, head, j, words);
+        byte += head_stride(unit.k) * UNIT_BYTES;
+    } while (++head < unit.n_heads);
 }
 
 #ifdef ROW_SCALES
-/* The scale of a unit; written where it is not the caller's. Every lane of the workgroup comes here. */
-uint unit_scale(new_unit unit, bool there, uint first, uint n_chunks)
+void do_unit(new_unit unit, bool there, uint first, uint n_chunks)
 {
-    if ((HEADER(scale_kind) >> 8 & 0xffu) == 2u) /* static */
-        return get_scale(unit.k, unit.scale);
-    uint most = 0, c = first;
-    if (c < n_chunks)
+    uint head = 0, pass = scale_kind() == 2u ? 1u : 0u;
+    do {
+        scales[own_place(head)] = 0;
+    } while (++head < SPAN);
+    do {
+        uint c = first;
+        if (pass == 1)
+            find_scales(unit, there, first);
+        if (there && c < n_chunks)
+            do {
+                do_eight(unit, find_chunk(unit, c), 0, pass == 0);
+                c += TEAM;
+            } while (c < n_chunks);
+    } while (++pass < 2);
+}
+#else
+void do_unit(new_unit unit, bool there, uint c, uint n_chunks)
+{
+    if (there && c < n_chunks)
         do {
             new_chunk chunk = find_chunk(unit, c);
-            uint end = chunk.d + CHUNK;
+            uint j = 0;
+#ifdef OWN_SCALES
             do {
-                most = max(most, most_of(load_four(unit.k, unit.position, chunk.from, chunk.d)));
-                chunk.d += 4;
-            } while (chunk.d < end);
+                do_eight(unit, chunk, j & (CHUNK / 8 - 1), j < CHUNK / 8);
+                if (j + 1 == CHUNK / 8)
+                    start_groups(unit, chunk);
+            } while (++j < CHUNK / 4);
+#else
+            do_eight(unit, chunk, 0, false);
+#endif
             c += TEAM;
         } while (c < n_chunks);
-    uint scale = find_scale(team_most(most));
-    if (there && first == 0)
-        put_scale(unit.k, unit.scale, half_scales() ? half_from_float(scale) : scale);
-    return scale;
 }
 #endif
+
+void append(bool k, uint group)
+{
+    uint heads = HEADER(n_kv_heads), span = SPAN;
+#ifdef ROW_SCALES
+    span = scale_kind() == 1u ? heads : span;
+#endif
+    uint per_token = (heads + span - 1) / span;
+    uint lane = gl_LocalInvocationIndex, n_units = HEADER(total_q) * per_token;
+    uint index = TEAM == WG_SIZE ? group : group * (WG_SIZE / TEAM) + lane / TEAM;
+    bool there = index < n_units;
+    index = min(index, n_units - 1);
+    uint token = index / per_token, head = (index - token * per_token) * span;
+    new_unit unit = find_unit(k, token, head);
+    unit.n_heads = min(span, heads - head);
+    there = there && unit.here;
+    do_unit(unit, there, lane % TEAM, (k ? D : DV) / CHUNK);
+}
 
 void main()
 {
     uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     if (group >= push.count)
         return;
-    bool k = group < push.rapt_append_k_groups;
-    if (!k)
-        group -= push.rapt_append_k_groups;
-    uint per_unit = 1, heads = HEADER(n_kv_heads);
-#ifdef ROW_SCALES
-    if ((HEADER(scale_kind) >> 8 & 0xffu) == 1u) /* one per token */
-        per_unit = heads;
-#endif
-    heads /= per_unit;
-    uint lane = gl_LocalInvocationIndex, n_units = HEADER(total_q) * heads;
-    uint index = group * (WG_SIZE / TEAM) + lane / TEAM;
-    bool there = index < n_units;
-    index = min(index, n_units - 1);
-    uint token = index / heads;
-    new_unit unit = find_unit(k, token, index - token * heads);
-    there = there && unit.here;
-    uint n_chunks = per_unit * ((k ? D : DV) / CHUNK), c = lane % TEAM, row_scale = 0;
-#ifdef ROW_SCALES
-    row_scale = unit_scale(unit, there, c, n_chunks);
-#endif
-    if (there && c < n_chunks)
-        do {
-            store_chunk(unit, find_chunk(unit, c), row_scale);
-            c += TEAM;
-        } while (c < n_chunks);
+    if (group < push.rapt_append_k_groups)
+        append(true, group);
+    else
+        append(false, group - push.rapt_append_k_groups);
 }

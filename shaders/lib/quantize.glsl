@@ -20,24 +20,18 @@ uint shift_round(uint x, uint shift, bool more)
 uint half_from_float(uint u)
 {
     uint sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
-    if (a > F32_INFINITY)
-        return sign | 0x7e00u | ((a >> 13) & 0x1ffu);
-    if (a >= 0x47800000u)
-        return sign | 0x7c00u;
-    if (a >= 0x38800000u)
-        return sign | shift_round(a - 0x38000000u, 13, false);
-    uint exponent = a >> 23;
-    if (exponent < 102u)
-        return sign;
-    return sign | shift_round((a & 0x7fffffu) | 0x800000u, 126u - exponent, false);
+    uint x = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
+    /* denormal: the sum with 0.5 has steps of 2^-24 */
+    x = a < 0x38800000u ? floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u : x;
+    x = a >= 0x47800000u ? 0x7c00u : x;
+    return sign | (a > F32_INFINITY ? 0x7e00u | ((a >> 13) & 0x1ffu) : x);
 }
 
 uint float_from_half(uint h)
 {
-    uint sign = (h & 0x8000u) << 16, a = h & 0x7fffu;
-    if (a < 0x400u)
-        return sign | floatBitsToUint(float(a) * 5.9604644775390625e-08);
-    return sign | ((a << 13) + ((a >= 0x7c00u ? 224u : 112u) << 23));
+    uint a = h & 0x7fffu, x = (a << 13) + ((a >= 0x7c00u ? 224u : 112u) << 23);
+    return (h & 0x8000u) << 16 |
+           (a < 0x400u ? floatBitsToUint(float(a) * 5.9604644775390625e-08) : x);
 }
 
 uint bf16_from_float(uint u)
@@ -60,6 +54,17 @@ uint normal_of(uint u)
 {
     u = finite_of(u);
     return (u & F32_INFINITY) != 0 ? u : u & 0x80000000u;
+}
+
+/* ---- whole numbers: drivers convert floats to integers lane by lane */
+
+const uint WHOLE_ZERO = 0x4b400000u;
+
+/* A number far below 2^22 in magnitude, rounded to nearest even, plus WHOLE_ZERO. */
+uint whole_bits(float x)
+{
+    precise float moved = x + 12582912.0;
+    return floatBitsToUint(moved);
 }
 
 /* ---- division */
@@ -93,9 +98,10 @@ uint divide(uint x, uint y)
         mx <<= 1;
         exponent--;
     }
-    uint q = uint(float(mx) / float(my) * 8388608.0);
+    float ratio = float(mx) / float(my);
+    uint q = floatBitsToUint(ratio * 8388608.0) - 0x4a800000u; /* near 2^23 to 2^24: whole */
     int rest = int((mx << 23) - q * my); /* some multiples of y at most: modulo 2^32 is enough */
-    int off = int(floor(float(rest) / float(my)));
+    int off = int(whole_bits(floor(float(rest) / float(my))) - WHOLE_ZERO);
     q += uint(off);
     rest -= off * int(my);
     if (rest < 0) {
@@ -143,32 +149,28 @@ uint half_scale(uint u)
 
 uint int8_code(uint x, uint scale)
 {
-    return uint(int(roundEven(clamp(quotient(normal_of(x), scale), -127.0, 127.0)))) & 0xffu;
+    return whole_bits(clamp(quotient(normal_of(x), scale), -127.0, 127.0)) & 0xffu;
 }
 
 uint fp8_code(uint u)
 {
     uint a = u & 0x7fffffffu, sign = (u >> 24) & 0x80u;
-    if (a > F32_INFINITY)
-        return sign | 0x7fu;
-    if (a >= 0x43e00000u)
-        return sign | 0x7eu;
-    if (a < 0x3c800000u)
-        return sign | uint(roundEven(uintBitsToFloat(a) * 512.0));
-    return sign | shift_round(a - (120u << 23), 20, false);
+    uint x = shift_round(a - (120u << 23), 20, false);
+    x = a < 0x3c800000u ? whole_bits(uintBitsToFloat(a) * 512.0) & 0xffu : x;
+    x = a >= 0x43e00000u ? 0x7eu : x;
+    return sign | (a > F32_INFINITY ? 0x7fu : x);
 }
 
 /* scale 0: what is not NaN is 0 */
 uint fp8_quantized(uint x, uint scale)
 {
-    if ((x & 0x7fffffffu) > F32_INFINITY)
-        return fp8_code(x);
-    return scale == 0 ? 0u : fp8_code(floatBitsToUint(quotient(normal_of(x), scale)));
+    uint code = scale == 0 ? 0u : fp8_code(floatBitsToUint(quotient(normal_of(x), scale)));
+    return (x & 0x7fffffffu) > F32_INFINITY ? (x >> 24 & 0x80u) | 0x7fu : code;
 }
 
 uint int4_code(uint x, uint scale)
 {
-    return uint(int(roundEven(clamp(quotient(normal_of(x), scale), -7.0, 7.0)))) & 15u;
+    return whole_bits(clamp(quotient(normal_of(x), scale), -7.0, 7.0)) & 15u;
 }
 
 /* ---- ggml's blocks. They know denormals: blocks that small are computed 2^64 times larger. */
@@ -196,7 +198,7 @@ uint q8_0_code(uint x, uint id, bool tiny)
     x = finite_of(x);
     precise float y = uintBitsToFloat((tiny ? lifted(x) : x) & 0x7fffffffu) * uintBitsToFloat(id);
     float whole = trunc(y);
-    uint code = uint(y - whole >= 0.5 ? whole + 1.0 : whole); /* half away from zero */
+    uint code = whole_bits(y - whole >= 0.5 ? whole + 1.0 : whole); /* half away from zero */
     return ((x & 0x80000000u) != 0 ? 0u - code : code) & 0xffu;
 }
 
@@ -206,5 +208,5 @@ uint q4_0_code(uint x, uint id, float middle, bool tiny)
     x = finite_of(x);
     precise float y = uintBitsToFloat(tiny ? lifted(x) : x) * uintBitsToFloat(id);
     precise float z = y + middle;
-    return uint(min(int(z), 15));
+    return whole_bits(min(trunc(z), 15.0)) & 0xffu;
 }

@@ -84,6 +84,10 @@ static const struct append_case cases[] = {
      0, 1},
     {"gpt-j, a table, interleaved", 64, 64, 2, 16, INTERLEAVED, RAPT_TYPE_F16,
      GPTJ(.rotary_dim = 32, .n_table_positions = 70), 0, 0, 0, 1, 0, 1},
+    {"11 heads, neox", 32, 64, 11, 16, HND, RAPT_TYPE_F16, NEOX(0), 0, 0, 0, 0, 0, 0},
+    {"11 heads, a scale per token", 32, 64, 11, 16, NHD, RAPT_TYPE_F32, {0}, 0, 0,
+     RAPT_SCALE_TOKEN, 0, 1, 0},
+    {"d352/288, neox", 352, 288, 2, 16, NHD, RAPT_TYPE_F16, NEOX(0), 0, RAPT_TYPE_F16, 0, 0, 0, 0},
 };
 
 /* --------------------------------------------------------------------------------------- on the

@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-enum { APPEND_SEQS = 6, APPEND_POOL = 40 };
+enum { APPEND_SEQS = 6, APPEND_POOL = 40, APPEND_HEADS = 11, APPEND_ELEMENTS = 1024 };
 
 enum append_layout { NHD, HND, PADDED, INTERLEAVED };
 enum append_positions { BY_KEY, BY_Q_POS, BY_ROPE_POS };

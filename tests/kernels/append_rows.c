@@ -329,8 +329,8 @@ static void expect_token(struct append_run *run, int v, int seq, int32_t i, cons
     uint32_t dim = v ? c->dv : c->d, key = (uint32_t)(kv_lens[seq] - q_lens[seq] + i);
     rapt_layout l = cache_layout(run, v), sc = scale_layout(run, v);
     size_t row_bytes = rapt_row_bytes(type, dim), scale_bytes = unit_bytes(scale_type(run));
-    float static_scale[8];
-    uint8_t rows[8 * 4 * 128], scales[8 * 4 * 4];
+    float static_scale[APPEND_HEADS];
+    uint8_t rows[APPEND_ELEMENTS * 4], scales[APPEND_ELEMENTS * 4];
     rapt_quantize_params q = {.struct_size = sizeof q,
                               .type = type,
                               .head_dim = dim,
@@ -375,7 +375,7 @@ static int make_rows(struct append_run *run, int v)
     const struct append_case *c = run->c;
     uint32_t dim = v ? c->dv : c->d;
     rapt_layout l = new_layout(run, v);
-    float heads[8 * 128];
+    float heads[APPEND_ELEMENTS];
     for (int seq = 0; seq < APPEND_SEQS; seq++)
         for (int32_t i = 0; i < q_lens[seq]; i++) {
             int32_t row = run->cu_q[seq] + i, positions[8];
