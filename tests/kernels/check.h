@@ -56,7 +56,8 @@ enum check_lists {
     CHECK_LISTS_HOST,  /* random blocks of every kind of a table, some lists empty */
     CHECK_LISTS_EMPTY,
     CHECK_LISTS_FULL,  /* every block, as one long span */
-    CHECK_LISTS_DEVICE /* as kernels write them, blocks with bits of rows among them */
+    CHECK_LISTS_DEVICE, /* as kernels write them, blocks with bits of rows among them */
+    CHECK_LISTS_MASK    /* a block table of the case's masks */
 };
 
 enum { CHECK_QUANTIZED = 10, CHECK_PIECES };
@@ -79,6 +80,7 @@ struct check_case {
     int32_t q_len[CHECK_MAX_SEQS], kv_len[CHECK_MAX_SEQS];
     enum check_lists lists;
     uint32_t list_q, list_kv, head_group;
+    const char *odd_mask; /* CHECK_LISTS_MASK: of every other head group; NULL = mask */
     /* quantized K/V; a pool in pieces, each a buffer of its own or ranges of one */
     rapt_scale_kind scale_kind;
     rapt_type scale_type; /* DEFAULT = f32 */
@@ -154,9 +156,21 @@ struct check_problem {
         struct rapt_mask_closed closed;
         uint32_t most_blocks, most_rows; /* of all lists, lists */
         uint32_t most_keys;              /* blocks of keys of a list */
+        uint32_t most_entries, most_bit_words; /* of the table of masks */
         float *holes; /* what the reference reads: the bias, -inf where a row sees nothing */
         uint64_t n_holes, hole_head_stride, hole_offsets[CHECK_MAX_SEQS];
-        uint8_t *kept; /* rows of K and V that are swapped with NaN */
+        uint8_t *kept;   /* rows of K and V that are swapped with NaN */
+        uint8_t *listed; /* [kv_heads][total_kv]: some list has the key */
+        /* CHECK_LISTS_MASK */
+        rapt_mask *odd_mask;
+        const rapt_mask *mask_heads[16];
+        rapt_mask_data data;
+        rapt_mask_batch batch;
+        int32_t *arrays;
+        uint8_t *bytes;
+        uint64_t bitmap_offsets[CHECK_MAX_SEQS];
+        int32_t tree_indptr[CHECK_MAX_SEQS + 1];
+        rapt_block_table *table;
     } lists;
 };
 
@@ -197,7 +211,13 @@ void check_pieces_range(const struct check_problem *problem, enum check_tensor t
 rapt_status check_lists_create(struct check_problem *problem);
 /* Swaps the rows of K and V that no list has with NaN, or with what they were before. */
 void check_lists_swap(struct check_problem *problem);
+void check_lists_destroy(struct check_problem *problem);
 rapt_device_lists check_lists_device(const struct check_problem *problem);
+/* list_masks.c: the masks, their arrays and their table; what is listed */
+rapt_status check_masks_create(struct check_problem *problem);
+void check_masks_destroy(struct check_problem *problem);
+int check_masks_see(const struct check_problem *problem, uint32_t b, uint32_t h, uint32_t i,
+                    uint32_t j);
 /* Of sequences [first, first + n); to be destroyed even if it failed. */
 rapt_status check_table_create(const struct check_problem *problem, uint32_t first, uint32_t n,
                                struct check_table *out_table);

@@ -521,8 +521,7 @@ void check_problem_destroy(struct check_problem *p)
     check_buffer_destroy(&p->max_logit);
     check_buffer_destroy(&p->reduced);
     rapt_mask_destroy(&p->mask);
-    free(p->lists.holes);
-    free(p->lists.kept);
+    check_lists_destroy(p);
     free(p->q_pos);
     free(p->pages);
 }

@@ -225,6 +225,8 @@ static void run_row(struct check_target *target, const struct row_name *row)
                                       "q_pos in any order",
                                       "everything, lists",
                                       "lists by the device",
+                                      "bitmap, or by heads blocks",
+                                      "a table in closed form",
                                       NULL};
     static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_F32, RAPT_TYPE_BF16};
     int quick = test_quick();

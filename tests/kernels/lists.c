@@ -112,6 +112,8 @@ static uint32_t row_bits(const struct check_problem *p, struct block at, uint32_
 
 static int sees(const struct check_problem *p, uint32_t b, uint32_t h, uint32_t i, uint32_t j)
 {
+    if (p->c.lists == CHECK_LISTS_MASK)
+        return check_masks_see(p, b, h, i, j);
     uint32_t t = i % p->c.list_q, k = j % p->c.list_kv;
     struct block at = {p->lists.head_set[h], b, i / p->c.list_q, j / p->c.list_kv};
     switch (kind_of(p, at)) {
@@ -170,17 +172,23 @@ static rapt_status fill_holes(struct check_problem *p)
     return RAPT_OK;
 }
 
-/* No list of a query head of this KV head has the key. */
-static int is_unlisted(const struct check_problem *p, uint32_t b, uint32_t kv_head, uint32_t j)
+/* Some list of a query head of this KV head has the key. */
+static int is_listed(const struct check_problem *p, uint32_t b, uint32_t kv_head, uint32_t j)
 {
     uint32_t group = p->c.heads / p->c.kv_heads;
     for (uint32_t h = kv_head * group; h < (kv_head + 1) * group; h++)
         for (uint32_t row = 0; row < ceil_div(q_len_of(p, b), p->c.list_q); row++) {
             struct block at = {p->lists.head_set[h], b, row, j / p->c.list_kv};
             if (kind_of(p, at) != ABSENT)
-                return 0;
+                return 1;
         }
-    return 1;
+    return 0;
+}
+
+static uint8_t *listed_at(const struct check_problem *p, uint32_t b, uint32_t kv_head, uint32_t j)
+{
+    uint64_t total = (uint64_t)p->cu_kv[p->n_seqs];
+    return p->lists.listed + kv_head * total + (uint32_t)p->cu_kv[b] + j;
 }
 
 /* Swaps the rows of K and V that no list has with NaN, or with what they were before. */
@@ -197,7 +205,7 @@ void check_lists_swap(struct check_problem *p)
                                     check_element(p, (enum check_tensor)t, (int)b, j, h));
                     uint8_t *kept = p->lists.kept + at;
                     at += n;
-                    for (size_t i = 0; is_unlisted(p, b, h, j) && i < n; i++) {
+                    for (size_t i = 0; !*listed_at(p, b, h, j) && i < n; i++) {
                         uint8_t byte = row[i];
                         row[i] = kept[i];
                         kept[i] = byte;
@@ -217,7 +225,8 @@ rapt_status check_lists_create(struct check_problem *p)
     p->lists.seed = random_u64(&p->random);
     for (uint32_t h = 0; h < p->c.heads; h++)
         p->lists.head_set[h] = h / head_group % p->lists.n_sets;
-    rapt_mask_lower(p->mask, &p->lists.closed);
+    if (p->c.lists != CHECK_LISTS_MASK)
+        rapt_mask_lower(p->mask, &p->lists.closed);
     for (uint32_t b = 0; b < (uint32_t)p->n_seqs; b++) {
         uint32_t rows = ceil_div(q_len_of(p, b), p->c.list_q);
         p->lists.most_blocks += rows * ceil_div(kv_len_of(p, b), p->c.list_kv) * p->lists.n_sets;
@@ -230,10 +239,26 @@ rapt_status check_lists_create(struct check_problem *p)
                    (uint64_t)check_row(p, CHECK_V) * check_unit(p->kv);
     uint64_t bytes = (uint64_t)p->cu_kv[p->n_seqs] * p->c.kv_heads * row;
     p->lists.kept = malloc(bytes + 1);
-    if (!p->lists.kept)
+    p->lists.listed = calloc((size_t)p->cu_kv[p->n_seqs] + 1, p->c.kv_heads);
+    if (!p->lists.kept || !p->lists.listed)
         return RAPT_ERROR_HOST_MEMORY;
     memset(p->lists.kept, 0xff, bytes);
-    return fill_holes(p);
+    rapt_status status = RAPT_OK;
+    if (p->c.lists == CHECK_LISTS_MASK)
+        status = check_masks_create(p);
+    for (uint32_t b = 0; p->c.lists != CHECK_LISTS_MASK && b < (uint32_t)p->n_seqs; b++)
+        for (uint32_t h = 0; h < p->c.kv_heads; h++)
+            for (uint32_t j = 0; j < kv_len_of(p, b); j++)
+                *listed_at(p, b, h, j) = (uint8_t)is_listed(p, b, h, j);
+    return status == RAPT_OK ? fill_holes(p) : status;
+}
+
+void check_lists_destroy(struct check_problem *p)
+{
+    check_masks_destroy(p);
+    free(p->lists.holes);
+    free(p->lists.kept);
+    free(p->lists.listed);
 }
 
 /* --------------------------------------------------------------------------------------- tables */

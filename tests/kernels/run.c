@@ -84,9 +84,10 @@ static int make_plan(struct run *run, const struct check_target *target)
     if (c->lists) {
         params.flags |= RAPT_PLAN_BLOCKS;
         params.list_block_q = c->list_q;
-        params.max_spans = p->lists.most_rows * (p->lists.most_keys + 2) + 2;
+        params.max_spans = p->lists.most_rows * (p->lists.most_keys + 2) + 2 + p->lists.most_entries;
         params.max_bit_words =
-            p->lists.most_blocks * c->list_q * (c->list_kv < 32 ? 1 : c->list_kv / 32) + 1;
+            p->lists.most_blocks * c->list_q * (c->list_kv < 32 ? 1 : c->list_kv / 32) + 1 +
+            p->lists.most_bit_words;
     }
     if (rapt_plan_create_forced(rapt_easy_device(run->easy), &params, target->force_prefill,
                                 target->force_decode, &run->plan) != RAPT_OK)
@@ -103,13 +104,17 @@ static int prepare_lists(struct run *run, rapt_step_params *params, uint32_t fir
     const struct check_problem *p = &run->problem;
     int on_device = p->c.lists == CHECK_LISTS_DEVICE;
     const rapt_device_lists lists = check_lists_device(p);
-    struct check_table table;
-    rapt_status status = check_table_create(p, first, params->n_seqs, &table);
+    struct check_table table = {0};
+    rapt_status status = RAPT_OK;
+    if (!p->lists.table)
+        status = check_table_create(p, first, params->n_seqs, &table);
     if (on_device) {
         params->device_lists = &lists;
     } else {
         params->mask = NULL;
-        params->block_table = (const struct rapt_block_table *)(const void *)&table.parts;
+        params->block_table = p->lists.table
+                                  ? p->lists.table
+                                  : (const struct rapt_block_table *)(const void *)&table.parts;
     }
     if (status == RAPT_OK)
         status = rapt_plan_prepare(run->plan, params, step);
