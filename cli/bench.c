@@ -89,6 +89,12 @@ static void print_row(const struct bench *bench, const struct bench_row *row)
                row->ok ? "" : "  WRONG");
         if (row->of_f16 > 0)
             printf("%-48s %9.2fx the time of f16\n", "", row->of_f16);
+        if (row->of_unshared > 0)
+            printf("%-48s %9.2fx as fast as without sharing; %s of K/V", "", row->of_unshared,
+                   cli_format_bytes((double)row->moved_bytes, bytes, sizeof bytes));
+        if (row->of_unshared > 0)
+            printf(" instead of %s\n",
+                   cli_format_bytes((double)row->cost.kv_bytes, bytes, sizeof bytes));
     }
     fflush(stdout);
 }

@@ -10,7 +10,7 @@
 
 enum bench_suite { BENCH_QUICK, BENCH_PAPER, BENCH_FULL, BENCH_N_SUITES };
 
-enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_MIXED, BENCH_HOST, BENCH_PAGER, BENCH_APPEND };
+enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_MIXED, BENCH_HOST, BENCH_PAGER, BENCH_APPEND, BENCH_SHARED };
 
 /* what a BENCH_PAGER row times */
 enum bench_pager { BENCH_PAGER_APPEND, BENCH_PAGER_FORK, BENCH_PAGER_LOOKUP };
@@ -36,9 +36,11 @@ struct bench_row {
     struct bench_times times;        /* of BENCH_HOST rows: prepare */
     struct bench_times record_times; /* of BENCH_HOST rows */
     double of_f16; /* time over f16's, median of the pairs; 0 = not asked */
+    double of_unshared; /* BENCH_SHARED: how many times as fast as without sharing, likewise */
     double first_seconds; /* host: from nothing to the first result, pipelines included */
     rapt_cost cost;
-    uint64_t tokens, peak_bytes, moved_bytes; /* moved: BENCH_APPEND, read and written */
+    uint64_t tokens, peak_bytes, moved_bytes; /* moved: BENCH_APPEND, read and written;
+                                                 BENCH_SHARED, of K/V */
     double e, bound_e; /* against the reference, on sampled rows */
     int ok, integer_dot;
     char kernels[160], why[256];
@@ -92,6 +94,8 @@ int bench_run_host(struct bench *bench, struct bench_row *row);
 int bench_run_pager(struct bench *bench, struct bench_row *row);
 /* bench_append.c: new K/V rows into pages. */
 int bench_run_append(struct bench *bench, struct bench_row *row);
+/* bench_shared.c: a decode step of sequences with one prompt. */
+int bench_run_shared(struct bench *bench, struct bench_row *row);
 
 /* bench_goals.c */
 void bench_judge(struct bench *bench);

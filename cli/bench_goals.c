@@ -238,6 +238,16 @@ static void pager_goals(struct bench *bench)
     }
 }
 
+static void shared_goal(struct bench *bench)
+{
+    static const char name[] = "shared prefix 8192x64 decode 8q/8kv d128 f16";
+    struct bench_goal *goal =
+        add(bench, "shared-prefix", name, "times as fast as without sharing", 5, 0);
+    const struct bench_row *row = row_of(bench, goal, name);
+    if (row)
+        judge(goal, row->of_unshared);
+}
+
 void bench_judge(struct bench *bench)
 {
     bench->n_goals = 0;
@@ -254,4 +264,5 @@ void bench_judge(struct bench *bench)
     memory_goals(bench);
     kv_goals(bench);
     pager_goals(bench);
+    shared_goal(bench);
 }

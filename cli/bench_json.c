@@ -81,6 +81,10 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
     put_times(json, "seconds", &row->times);
     if (row->of_f16 > 0)
         put(json, "of_f16", row->of_f16);
+    if (row->of_unshared > 0) {
+        put(json, "of_unshared", row->of_unshared);
+        put(json, "shared_kv_bytes", (double)row->moved_bytes);
+    }
     put(json, "first_use_seconds", row->first_seconds);
     put(json, "flops", (double)row->cost.flops);
     put(json, "exponentials", (double)row->cost.exponentials);

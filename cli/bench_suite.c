@@ -11,7 +11,7 @@ const char *bench_suite_name(enum bench_suite suite)
 
 const char *bench_kind_name(enum bench_kind kind)
 {
-    static const char *const names[] = {"prefill", "decode", "mixed", "host", "pager", "append"};
+    static const char *const names[] = {"prefill", "decode", "mixed", "host", "pager", "append", "shared"};
     return names[kind];
 }
 
@@ -125,6 +125,23 @@ static void add_cache(struct bench *bench)
     }
 }
 
+/* One prompt for 64 sequences that decode. */
+static void add_shared(struct bench *bench)
+{
+    static const uint32_t n_q_heads[] = {8, 32};
+    for (int i = 0; i < 2; i++) {
+        struct bench_spec spec = {.kind = BENCH_SHARED};
+        spec.shape = (struct case_spec){.n_q_heads = n_q_heads[i],
+                                        .n_kv_heads = 8,
+                                        .head_dim = 128,
+                                        .q_type = RAPT_TYPE_F16,
+                                        .kv_type = RAPT_TYPE_F16};
+        snprintf(spec.name, sizeof spec.name, "shared prefix 8192x64 decode %uq/8kv d128 f16",
+                 (unsigned)n_q_heads[i]);
+        add(bench, &spec);
+    }
+}
+
 static void add_quick(struct bench *bench)
 {
     struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
@@ -138,6 +155,7 @@ static void add_quick(struct bench *bench)
     add_kv_kinds(bench);
     add_batches(bench);
     add_cache(bench);
+    add_shared(bench);
 }
 
 /* Lengths x prefill and decode x the library's kernels and the three-pass baseline. */
