@@ -280,7 +280,15 @@ static uint32_t leaf_key(struct rapt_classifier *classifier, size_t at, uint32_t
     }
     if (moves) {
         words[1] = leaves->low - J;
-        return 2;
+        words[2] = 0;
+        /* Between both ends of all its rows a dilated block is as every such one r keys away. */
+        const int64_t reach = (int64_t)(leaf->a - 1) * leaf->b;
+        if (leaf->op == RAPT_MASK_DILATED && leaves->low >= J + leaves->block_kv &&
+            leaves->high - reach <= J) {
+            words[1] %= leaf->b;
+            words[2] = 1;
+        }
+        return 3;
     }
     if (range->dense || range->may_begin != range->full_begin || range->may_end != range->full_end)
         return 0;

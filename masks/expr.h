@@ -47,6 +47,8 @@ const struct rapt_mask_term *rapt_mask_terms(const rapt_mask *mask, size_t *out_
 /* Numbers of a leaf, or that the op is one: RAPT_ERROR_ARGUMENT otherwise. */
 rapt_status rapt_mask_check_leaf(const rapt_mask_node *node);
 uint32_t rapt_mask_leaf_needs(rapt_mask_op op);
+/* RAPT_MASK_NEEDS_* of the canonical form, which may have lost leaves. */
+uint32_t rapt_mask_reads(const rapt_mask *mask);
 
 /* Memory rapt_mask_canonical works in: n_nodes of these. */
 struct rapt_mask_link {

@@ -237,6 +237,16 @@ const struct rapt_mask_term *rapt_mask_terms(const rapt_mask *mask, size_t *out_
     return mask ? mask->terms : &full_term;
 }
 
+uint32_t rapt_mask_reads(const rapt_mask *mask)
+{
+    size_t n_terms;
+    const struct rapt_mask_term *terms = rapt_mask_terms(mask, &n_terms);
+    uint32_t needs = 0;
+    for (size_t i = 0; i < n_terms; i++)
+        needs |= rapt_mask_leaf_needs((rapt_mask_op)terms[i].op);
+    return needs;
+}
+
 int rapt_mask_equal(const rapt_mask *a, const rapt_mask *b)
 {
     size_t n_a, n_b;

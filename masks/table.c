@@ -30,13 +30,15 @@ rapt_status rapt_table_request_open(const rapt_block_table_params *params,
         status = check_block("block_kv", &own->block_kv);
     if (status != RAPT_OK)
         return status;
-    int uses_mask = !own->mask_heads;
-    for (uint32_t h = 0; own->mask_heads && h < out_request->input.n_q_heads; h++) {
-        out_request->needs |= rapt_mask_needs(own->mask_heads[h]);
-        uses_mask |= !own->mask_heads[h];
+    const rapt_mask *last = NULL;
+    for (uint32_t h = 0; h < (own->mask_heads ? out_request->input.n_q_heads : 1); h++) {
+        const rapt_mask *mask = rapt_request_mask(out_request, h);
+        if (mask != last) {
+            out_request->needs |= rapt_mask_needs(mask);
+            out_request->reads |= rapt_mask_reads(mask);
+        }
+        last = mask;
     }
-    if (uses_mask)
-        out_request->needs |= rapt_mask_needs(own->mask);
     return rapt_mask_input_check(&out_request->input, out_request->needs, "batch.data");
 }
 
@@ -53,6 +55,7 @@ void rapt_table_clear(struct rapt_block_table *table)
     rapt_free(allocator, table->indices);
     rapt_free(allocator, table->tiles);
     rapt_free(allocator, table->kinds);
+    rapt_origin_finish(&table->origin, allocator);
 }
 
 void rapt_block_table_destroy(rapt_block_table **table)
@@ -87,11 +90,31 @@ rapt_status rapt_block_table_create(const rapt_block_table_params *params,
         table->allocator_copy = *allocator;
         table->allocator = &table->allocator_copy;
     }
-    status = rapt_table_build(&request, table);
+    status = rapt_table_build(&request, NULL, table);
     if (status != RAPT_OK)
         rapt_block_table_destroy(&table);
     *out_table = table;
     return status;
+}
+
+rapt_status rapt_block_table_extend(rapt_block_table *table, const rapt_block_table_params *params)
+{
+    if (!table)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "table is NULL");
+    struct rapt_table_request request;
+    rapt_status status = rapt_table_request_open(params, &request);
+    if (status != RAPT_OK)
+        return status;
+    struct rapt_block_table next = {.allocator = table->allocator,
+                                    .allocator_copy = table->allocator_copy};
+    status = rapt_table_build(&request, table, &next);
+    if (status != RAPT_OK) {
+        rapt_table_clear(&next);
+        return status;
+    }
+    rapt_table_clear(table);
+    *table = next;
+    return RAPT_OK;
 }
 
 void rapt_block_table_get_view(const rapt_block_table *table, rapt_block_table_view *out_view)

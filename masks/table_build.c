@@ -22,6 +22,8 @@ struct memo {
 struct builder {
     const struct rapt_table_request *request;
     struct rapt_block_table *table;
+    const struct rapt_block_table *old; /* rows may be copied from it, or NULL */
+    uint8_t *went_on;                   /* [n_seqs] its sequences that are as they were */
     struct rapt_table_set *sets;
     struct rapt_classifier classifier;
     struct rapt_tile_store store;
@@ -33,26 +35,11 @@ struct builder {
 
 /* ----------------------------------------------------------------------------------------- sets */
 
-static const rapt_mask *mask_of(const rapt_block_table_params *params, uint32_t h)
+static int reads_per_head(const rapt_mask_data *data, const rapt_mask *mask)
 {
-    return params->mask_heads && params->mask_heads[h] ? params->mask_heads[h] : params->mask;
-}
-
-static uint32_t reads(const rapt_mask *mask)
-{
-    size_t n_terms;
-    const struct rapt_mask_term *terms = rapt_mask_terms(mask, &n_terms);
-    uint32_t needs = 0;
-    for (size_t i = 0; i < n_terms; i++)
-        needs |= rapt_mask_leaf_needs((rapt_mask_op)terms[i].op);
-    return needs;
-}
-
-static int reads_per_head(const struct rapt_mask_input *input, const rapt_mask *mask)
-{
-    const uint32_t needs = reads(mask);
-    return ((needs & RAPT_MASK_NEEDS_BITMAP) && input->data.bitmap_head_stride != 0) ||
-           ((needs & RAPT_MASK_NEEDS_BLOCKS) && input->data.n_block_heads > 1);
+    const uint32_t reads = rapt_mask_reads(mask);
+    return ((reads & RAPT_MASK_NEEDS_BITMAP) && data->bitmap_head_stride != 0) ||
+           ((reads & RAPT_MASK_NEEDS_BLOCKS) && data->n_block_heads > 1);
 }
 
 /* Fills sets and head_set; the number of sets. */
@@ -61,8 +48,8 @@ static uint32_t find_sets(const struct rapt_table_request *request, struct rapt_
 {
     uint32_t n_sets = 0;
     for (uint32_t h = 0; h < request->input.n_q_heads; h++) {
-        const rapt_mask *mask = mask_of(&request->params, h);
-        const int per_head = reads_per_head(&request->input, mask);
+        const rapt_mask *mask = rapt_request_mask(request, h);
+        const int per_head = reads_per_head(&request->input.data, mask);
         uint32_t s = per_head ? n_sets : 0;
         while (s < n_sets &&
                (sets[s].per_head || (sets[s].mask != mask && !rapt_mask_equal(sets[s].mask, mask))))
@@ -245,6 +232,86 @@ static rapt_status add_blocks(struct builder *builder, uint32_t begin, uint32_t 
     return status;
 }
 
+/* ----------------------------------------------------------------------------- rows of a table
+ * before */
+
+/* Whether the old table has this table's sets: then set s of one is set s of the other. */
+static int same_sets(const struct builder *builder, const struct rapt_block_table *old)
+{
+    const struct rapt_table_parts *parts = &builder->table->parts;
+    if (old->parts.n_sets != parts->n_sets || old->parts.n_q_heads != parts->n_q_heads ||
+        old->parts.block_q != parts->block_q || old->parts.block_kv != parts->block_kv ||
+        old->all_bits != builder->table->all_bits)
+        return 0;
+    for (uint32_t s = 0; s < parts->n_sets; s++)
+        if (!rapt_origin_has_mask(&old->origin, s, builder->sets[s].mask))
+            return 0;
+    return memcmp(old->parts.head_set, parts->head_set,
+                  parts->n_q_heads * sizeof *parts->head_set) == 0;
+}
+
+static void compare_sequences(struct builder *builder)
+{
+    const struct rapt_table_parts *old = &builder->old->parts;
+    const uint32_t n_seqs = builder->table->parts.n_seqs;
+    for (uint32_t b = 0; b < n_seqs && b < old->n_seqs; b++)
+        builder->went_on[b] = rapt_origin_seq_went_on(
+            &builder->old->origin, &builder->table->origin, builder->request, b,
+            (uint32_t)(old->cu_q[b + 1] - old->cu_q[b]),
+            (uint32_t)(old->cu_kv[b + 1] - old->cu_kv[b]));
+}
+
+/* A row at hand is as it was if its queries, the arrays they and the old keys have, and the old
+ * keys among those it may see are what they were, and it may see no key of the last block that the
+ * old table knew in part, nor any behind. */
+static int row_went_on(const struct builder *builder, const struct rapt_key_set *may)
+{
+    const struct rapt_leaves *leaves = &builder->classifier.leaves;
+    const struct rapt_table_parts *old = &builder->old->parts;
+    const uint32_t b = leaves->b;
+    if (!builder->went_on[b])
+        return 0;
+    const uint32_t q_len = (uint32_t)(old->cu_q[b + 1] - old->cu_q[b]);
+    const uint32_t kv_len = (uint32_t)(old->cu_kv[b + 1] - old->cu_kv[b]);
+    const uint32_t reads = rapt_mask_reads(builder->sets[builder->set].mask);
+    if (leaves->first >= q_len ||
+        rapt_min_u32(old->block_q, q_len - leaves->first) != leaves->n_rows)
+        return 0;
+    /* Bits are read where they lie, which moves; so does a tree, with the end of the keys. */
+    if (reads & (RAPT_MASK_NEEDS_BITMAP | RAPT_MASK_NEEDS_PARENTS))
+        return 0;
+    if (kv_len == leaves->kv_len)
+        return 1;
+    /* A query at a position that had no key had no flag. */
+    if ((reads & RAPT_MASK_NEEDS_BIDIRECTIONAL) && leaves->high - leaves->kv_pos0 >= kv_len)
+        return 0;
+    return may->n == 0 || may->bounds[may->n - 1] <= kv_len / old->block_kv;
+}
+
+static rapt_status copy_row(struct builder *builder)
+{
+    const struct rapt_block_table *old = builder->old;
+    const struct rapt_leaves *leaves = &builder->classifier.leaves;
+    const uint32_t row = builder->set * old->parts.n_rows + old->parts.row_first[leaves->b] +
+                         leaves->first / old->parts.block_q;
+    rapt_status status = RAPT_OK;
+    for (uint32_t e = old->indptr[row]; e < old->indptr[row + 1] && status == RAPT_OK; e++) {
+        uint32_t tile = 0, block = old->indices[e];
+        if (old->kinds[e] == RAPT_BLOCK_FULL) {
+            status = add_full(builder, block, block + 1);
+            continue;
+        }
+        if (old->kinds[e] == RAPT_BLOCK_BITS)
+            status = rapt_tile_store_add(
+                &builder->store, old->parts.bits + (size_t)old->tiles[e] * old->parts.tile_words,
+                &tile);
+        if (status == RAPT_OK)
+            status = add_partial(builder, block, (rapt_block_kind)old->kinds[e], tile);
+    }
+    builder->table->n_kept++;
+    return status;
+}
+
 /* ----------------------------------------------------------------------------------------- rows */
 
 static rapt_status build_row(struct builder *builder, uint32_t row, uint32_t first, uint32_t n_rows)
@@ -258,10 +325,52 @@ static rapt_status build_row(struct builder *builder, uint32_t row, uint32_t fir
                              &full);
     uint32_t at = 0;
     rapt_status status = RAPT_OK;
-    for (uint32_t i = 0; i < may->n && status == RAPT_OK; i += 2)
-        status = add_blocks(builder, may->bounds[i], may->bounds[i + 1], full, &at);
+    if (builder->old && row_went_on(builder, may))
+        status = copy_row(builder);
+    else
+        for (uint32_t i = 0; i < may->n && status == RAPT_OK; i += 2)
+            status = add_blocks(builder, may->bounds[i], may->bounds[i + 1], full, &at);
     table->indptr[row + 1] = (uint32_t)table->n_entries;
     return status;
+}
+
+/* Masks of intervals alone know beforehand how much they list, but for blocks that turn out empty:
+ * for these memory is taken once. */
+static int lists_known(const struct builder *builder)
+{
+    for (uint32_t s = 0; s < builder->table->parts.n_sets; s++) {
+        size_t n_terms;
+        const struct rapt_mask_term *terms = rapt_mask_terms(builder->sets[s].mask, &n_terms);
+        for (size_t i = 0; i < n_terms; i++)
+            if (terms[i].op > RAPT_MASK_OR) /* leaves of arrays, dilated */
+                return 0;
+    }
+    return 1;
+}
+
+static rapt_status reserve_lists(struct builder *builder)
+{
+    const struct rapt_table_parts *parts = &builder->table->parts;
+    const struct rapt_batch *batch = &builder->request->input.batch;
+    uint64_t n = 0;
+    for (uint32_t s = 0; s < parts->n_sets; s++)
+        for (uint32_t b = 0; b < batch->n_seqs; b++) {
+            const uint32_t q_len = rapt_batch_q_len(batch, b);
+            if (q_len > 0)
+                rapt_leaves_set_sequence(&builder->classifier.leaves, b);
+            for (uint32_t first = 0; first < q_len; first += parts->block_q) {
+                const struct rapt_key_set *may, *full;
+                size_t n_terms;
+                const struct rapt_mask_term *terms =
+                    rapt_mask_terms(builder->sets[s].mask, &n_terms);
+                rapt_classifier_set_rows(&builder->classifier, terms, n_terms,
+                                         builder->sets[s].head, first,
+                                         rapt_min_u32(parts->block_q, q_len - first), &may, &full);
+                for (uint32_t i = 0; i < may->n; i += 2)
+                    n += may->bounds[i + 1] - may->bounds[i];
+            }
+        }
+    return n < UINT32_MAX ? reserve(builder, (size_t)n) : RAPT_OK;
 }
 
 static rapt_status build_rows(struct builder *builder)
@@ -273,8 +382,9 @@ static rapt_status build_rows(struct builder *builder)
         for (uint32_t b = 0; b < batch->n_seqs; b++) {
             const uint32_t q_len = rapt_batch_q_len(batch, b);
             uint32_t row = builder->set * parts->n_rows + parts->row_first[b];
-            if (q_len > 0)
-                rapt_leaves_set_sequence(&builder->classifier.leaves, b);
+            if (q_len == 0)
+                continue;
+            rapt_leaves_set_sequence(&builder->classifier.leaves, b);
             for (uint32_t first = 0; first < q_len; first += parts->block_q, row++) {
                 status =
                     build_row(builder, row, first, rapt_min_u32(parts->block_q, q_len - first));
@@ -302,7 +412,8 @@ static rapt_status start(struct builder *builder)
         n_terms = n_terms < mask->n_terms ? mask->n_terms : n_terms;
     }
     builder->memos = rapt_alloc(allocator, MEMO_SIZE, sizeof *builder->memos);
-    if (!builder->memos)
+    builder->went_on = rapt_alloc(allocator, request->input.batch.n_seqs, 1);
+    if (!builder->memos || !builder->went_on)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory to build a block table");
     return rapt_classifier_init(&builder->classifier, allocator, &request->input, request->needs,
                                 depth, n_terms, request->params.block_q, request->params.block_kv);
@@ -368,7 +479,7 @@ static rapt_status build_spans(struct rapt_block_table *table)
 }
 
 rapt_status rapt_table_build(const struct rapt_table_request *request,
-                             struct rapt_block_table *table)
+                             const struct rapt_block_table *old, struct rapt_block_table *table)
 {
     struct builder builder = {.request = request, .table = table};
     struct rapt_table_parts *parts = &table->parts;
@@ -379,8 +490,17 @@ rapt_status rapt_table_build(const struct rapt_table_request *request,
         builder.closed = table->closed && !table->all_bits;
         rapt_mask_lower(builder.closed ? builder.sets[0].mask : NULL, &parts->closed);
         rapt_tile_store_init(&builder.store, table->allocator, parts->tile_words);
-        status = start(&builder);
+        status = rapt_origin_make(request, builder.sets, parts->n_sets, table->allocator,
+                                  &table->origin);
     }
+    if (status == RAPT_OK)
+        status = start(&builder);
+    if (status == RAPT_OK && old && same_sets(&builder, old)) {
+        builder.old = old;
+        compare_sequences(&builder);
+    }
+    if (status == RAPT_OK && lists_known(&builder))
+        status = reserve_lists(&builder);
     if (status == RAPT_OK)
         status = build_rows(&builder);
     if (status == RAPT_OK)
@@ -393,6 +513,7 @@ rapt_status rapt_table_build(const struct rapt_table_request *request,
     rapt_tile_store_finish(&builder.store);
     rapt_classifier_finish(&builder.classifier, table->allocator);
     rapt_free(table->allocator, builder.memos);
+    rapt_free(table->allocator, builder.went_on);
     rapt_free(table->allocator, builder.sets);
     return status;
 }

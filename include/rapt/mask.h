@@ -207,6 +207,28 @@ RAPT_API void rapt_block_table_destroy(rapt_block_table **table);
 /* out_view->struct_size is set by the caller. */
 RAPT_API void rapt_block_table_get_view(const rapt_block_table *table,
                                         rapt_block_table_view *out_view);
+/* Makes the table that of the same masks over a batch that went on (more keys, more queries: decode, the
+ * next chunk). Rows that cannot have changed are kept; which these are is found out, not believed:
+ * parameters may be any, and the result is that of a fresh create, entry for entry. params->allocator is
+ * ignored, the table's own stays. On failure the table is as it was. Errors as of create. */
+RAPT_API rapt_status rapt_block_table_extend(rapt_block_table *table,
+                                             const rapt_block_table_params *params);
+
+/* A cache of up to `capacity` tables, 1 to 65536, keyed by everything that decides them: masks (equality,
+ * not identity), lengths, positions, block sizes, and the content of the arrays the masks read (compared
+ * by hashes of 128 bits). The least recently used goes first. Used by one thread at a time. */
+typedef struct rapt_block_table_cache rapt_block_table_cache;
+RAPT_API rapt_status rapt_block_table_cache_create(const rapt_allocator *allocator, uint32_t capacity,
+                                                   rapt_block_table_cache **out_cache);
+RAPT_API void rapt_block_table_cache_destroy(rapt_block_table_cache **cache);
+/* The table stays the cache's, valid until `capacity` further gets of others; it must not be extended or
+ * destroyed. params->allocator is ignored, the cache's is used. On failure the cache is as it was. Errors
+ * as of rapt_block_table_create. */
+RAPT_API rapt_status rapt_block_table_cache_get(rapt_block_table_cache *cache,
+                                                const rapt_block_table_params *params,
+                                                const rapt_block_table **out_table);
+RAPT_API void rapt_block_table_cache_counts(const rapt_block_table_cache *cache, uint64_t *out_hits,
+                                            uint64_t *out_misses);
 
 #ifdef __cplusplus
 }
