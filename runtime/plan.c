@@ -28,6 +28,8 @@ static const struct rapt_kernel_choice *choice_of(const struct rapt_selection *s
         return &selection->merge;
     case PLAN_STAGE:
         return &selection->stage;
+    case PLAN_LISTS:
+        return &selection->lists;
     default:
         return &selection->reduce;
     }
@@ -50,6 +52,11 @@ static rapt_status choose(const rapt_caps *caps, const rapt_plan_params *params,
         return status;
     if (!(params->flags & RAPT_PLAN_MAX_LOGIT_REDUCED))
         out_selection->reduce.kernel = -1;
+    out_selection->lists.kernel = -1;
+    if (params->flags & RAPT_PLAN_TOKEN_LISTS)
+        status = rapt_select_token_lists(caps, &request, &out_selection->lists);
+    if (status != RAPT_OK)
+        return status;
     if (params->fixed_split > out_selection->max_keys_per_item)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "fixed_split is %u: no item may have more than %u keys "

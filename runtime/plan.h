@@ -19,6 +19,7 @@ enum plan_pipeline {
     PLAN_MERGE,
     PLAN_STAGE,
     PLAN_REDUCE,
+    PLAN_LISTS,
     PLAN_N_PIPELINES
 };
 

@@ -152,7 +152,7 @@ static rapt_status check_types(rapt_plan_params *p)
 
 static rapt_status check_flags(rapt_plan_params *p)
 {
-    const uint32_t known = RAPT_PLAN_BLOCKS * 2u - 1;
+    const uint32_t known = RAPT_PLAN_TOKEN_LISTS * 2u - 1;
     if (p->flags & ~known)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "flags has the unknown bits 0x%x", p->flags & ~known);
     if ((p->flags & RAPT_PLAN_MAX_LOGIT_REDUCED) && !(p->flags & RAPT_PLAN_MAX_LOGIT))

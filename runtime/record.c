@@ -17,7 +17,10 @@ struct recording {
     rapt_record_params params;
     const struct rapt_plan_slot *slot;
     uint32_t first, end; /* items */
-    int merge;           /* the merge and the reduction follow */
+    int lists;           /* token lists instead of items */
+    uint64_t n_list_groups;
+    uint32_t list_bases[2]; /* of the lists, of their lengths */
+    int merge;              /* the merge and the reduction follow */
     struct rapt_bindings bindings[PLAN_N_PIPELINES];
     struct rapt_rotate_q rotate_q;
     rapt_buffer q; /* as the kernels find it: the caller's, or rotated */
@@ -118,9 +121,8 @@ static rapt_status check_buffers(const struct recording *rec)
         {"k_scale", &r->k_scale, needs->k_scale, scale_bytes},
         {"v_scale", &r->v_scale, needs->v_scale, scale_bytes},
         {"rope_table", &r->rope_table,
-         p->flags & RAPT_PLAN_ROPE_Q
-             ? (uint64_t)p->rope->n_table_positions * p->rope->rotary_dim
-             : 0,
+         p->flags & RAPT_PLAN_ROPE_Q ? (uint64_t)p->rope->n_table_positions * p->rope->rotary_dim
+                                     : 0,
          4},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
@@ -139,6 +141,36 @@ static rapt_status check_buffers(const struct recording *rec)
     return check_kv(rec);
 }
 
+static rapt_status check_lists(struct recording *rec)
+{
+    const rapt_plan *plan = rec->plan;
+    const rapt_record_params *r = &rec->params;
+    uint64_t total_q = rec->slot->step.total_q;
+    if (plan->selection.lists.kernel < 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "token_lists is set: the plan has no RAPT_PLAN_TOKEN_LISTS");
+    if (r->first_item || r->n_items || r->no_merge || r->only_merge)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "token_lists is set: such a record has no items to take a slice of");
+    if (r->token_list_stride == 0)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "token_list_stride is 0: expected at least 1");
+    if (total_q * r->token_list_stride > UINT32_MAX)
+        return rapt_fail(RAPT_ERROR_SHAPE, "%llu lists of %u keys: the kernels index 2^32",
+                         (unsigned long long)total_q, r->token_list_stride);
+    rapt_status status =
+        check_buffer("token_lists", &r->token_lists, total_q * r->token_list_stride, 4);
+    if (status == RAPT_OK)
+        status = check_buffer("token_counts", &r->token_counts, total_q, 4);
+    uint32_t rows = plan->selection.lists.rows;
+    rec->lists = 1;
+    rec->merge = 1; /* the reduction of maxima follows */
+    rec->n_list_groups = total_q * plan->work.n_groups * ((plan->work.group + rows - 1) / rows);
+    if (status == RAPT_OK && rec->n_list_groups > UINT32_MAX)
+        status = rapt_fail(RAPT_ERROR_CAPACITY, "%llu work items are more than a dispatch can hold",
+                           (unsigned long long)rec->n_list_groups);
+    return status;
+}
+
 static rapt_status check_step(struct recording *rec)
 {
     rapt_plan *plan = rec->plan;
@@ -153,6 +185,8 @@ static rapt_status check_step(struct recording *rec)
                          "step is not what rapt_plan_prepare last made of slot %u", step->slot);
     rec->slot = &plan->slots[step->slot];
     rec->commands = rec->params.command_buffer;
+    if (rec->params.token_lists.buffer)
+        return check_lists(rec);
     uint32_t n_items = rec->slot->step.n_items, n = rec->params.n_items;
     rec->first = rec->params.first_item;
     rec->end = rec->first + n;
@@ -188,7 +222,8 @@ static uint32_t bind(const struct recording *rec, const rapt_buffer *buffer, uin
     if (!buffer->buffer || n_bytes == 0)
         return 0;
     uint32_t rest = align_rest(rec->plan, buffer);
-    /* Kernels read whole words: an odd number of 16-bit elements takes the word its last lies in. */
+    /* Kernels read whole words: an odd number of 16-bit elements takes the word its last lies in.
+     */
     uint64_t words = n_bytes + (4 - n_bytes % 4) % 4;
     n_bytes = words <= buffer->size ? words : n_bytes;
     *out_bound = (rapt_buffer){buffer->buffer, buffer->offset - rest, n_bytes + rest};
@@ -201,7 +236,8 @@ static void bind_kv(const struct recording *rec, struct rapt_bindings *b, struct
     const rapt_plan_params *p = &rec->plan->params;
     const rapt_record_params *r = &rec->params;
     const struct rapt_plan_needs *needs = &rec->slot->needs;
-    uint32_t unit = rapt_kv_unit(p->kv_type), scale_bytes = (uint32_t)rapt_type_bytes(p->scale_type);
+    uint32_t unit = rapt_kv_unit(p->kv_type),
+             scale_bytes = (uint32_t)rapt_type_bytes(p->scale_type);
     push->k_base = bind(rec, &r->k, needs->k * unit, unit, &b->buffers[RAPT_BIND_K]);
     push->v_base = bind(rec, &r->v, needs->v * unit, unit, &b->buffers[RAPT_BIND_V]);
     for (uint32_t i = 0; i + 1 < p->n_kv_segments; i++) {
@@ -255,16 +291,22 @@ static void fill_bindings(struct recording *rec)
     if (p->flags & RAPT_PLAN_BIAS)
         push->bias_base =
             bind(rec, &r->bias, needs->bias * bias_bytes, bias_bytes, &b.buffers[RAPT_BIND_BIAS]);
+    if (rec->lists) {
+        uint64_t total_q = rec->slot->step.total_q;
+        rec->list_bases[0] = bind(rec, &r->token_lists, 4 * total_q * r->token_list_stride, 4,
+                                  &b.buffers[RAPT_BIND_BLOCKS]);
+        rec->list_bases[1] =
+            bind(rec, &r->token_counts, 4 * total_q, 4, &b.buffers[RAPT_BIND_COUNTS]);
+    }
     if (p->rope->n_table_positions) /* its offset is aligned */
         b.buffers[RAPT_BIND_ROPE] = r->rope_table;
-    /* What is only read and not there stands in the tables, which no kernel writes: in the workspace
-     * it would look like a hazard to validation. */
+    /* What is only read and not there stands in the tables, which no kernel writes: in the
+     * workspace it would look like a hazard to validation. */
     static const int only_read[] = {
-        RAPT_BIND_Q,           RAPT_BIND_K,           RAPT_BIND_V,
-        RAPT_BIND_SINKS,       RAPT_BIND_SLOPES,      RAPT_BIND_BIAS,
-        RAPT_BIND_K_SCALE,     RAPT_BIND_V_SCALE,     RAPT_BIND_K_SEG1,
-        RAPT_BIND_K_SEG1 + 1,  RAPT_BIND_K_SEG1 + 2,  RAPT_BIND_V_SEG1,
-        RAPT_BIND_V_SEG1 + 1,  RAPT_BIND_V_SEG1 + 2,  RAPT_BIND_ROPE,
+        RAPT_BIND_Q,          RAPT_BIND_K,          RAPT_BIND_V,          RAPT_BIND_SINKS,
+        RAPT_BIND_SLOPES,     RAPT_BIND_BIAS,       RAPT_BIND_K_SCALE,    RAPT_BIND_V_SCALE,
+        RAPT_BIND_K_SEG1,     RAPT_BIND_K_SEG1 + 1, RAPT_BIND_K_SEG1 + 2, RAPT_BIND_V_SEG1,
+        RAPT_BIND_V_SEG1 + 1, RAPT_BIND_V_SEG1 + 2, RAPT_BIND_ROPE,
     };
     for (size_t i = 0; i < sizeof only_read / sizeof only_read[0]; i++) {
         if (!b.buffers[only_read[i]].buffer)
@@ -316,6 +358,11 @@ static rapt_status dispatch(struct recording *rec, enum plan_pipeline i, uint32_
     struct rapt_push push = rec->push;
     if (i == PLAN_REDUCE)
         push.out_base = rec->reduced_base;
+    if (i == PLAN_LISTS) {
+        push.rapt_lists_base = rec->list_bases[0];
+        push.rapt_lists_counts_base = rec->list_bases[1];
+        push.rapt_lists_stride = rec->params.token_list_stride;
+    }
     if (!(plan->pipelines[i].bindings & (1u << RAPT_BIND_STEP))) {
         push.k_scale_lo = rec->scales[0];
         push.k_scale_hi = rec->scales[1];
@@ -345,6 +392,10 @@ static uint32_t pipelines_wanted(const struct recording *rec)
 {
     const rapt_step *step = &rec->slot->step;
     uint32_t wanted = 0;
+    if (rec->lists) {
+        wanted = rec->n_list_groups ? 1u << PLAN_LISTS : 0;
+        return rec->plan->selection.reduce.kernel >= 0 ? wanted | 1u << PLAN_REDUCE : wanted;
+    }
     if (rec->first < rec->end && rec->first < step->n_prefill_items) {
         wanted |= 1u << PLAN_PREFILL;
         if (rec->slot->n_stages)
@@ -415,7 +466,7 @@ static rapt_status record_end(struct recording *rec)
     const rapt_plan *plan = rec->plan;
     const rapt_step *step = &rec->slot->step;
     rapt_status status = RAPT_OK;
-    if (step->n_merges) {
+    if (step->n_merges && !rec->lists) {
         rapt_device_barrier(rec->plan->device, rec->commands);
         status = dispatch(rec, PLAN_MERGE, 0, step->n_merges);
     }
@@ -442,7 +493,7 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
         return status;
     rec.q = rec.params.q;
     rec.q_bytes = rec.slot->needs.q * rapt_type_bytes(plan->params.q_type);
-    int rotates = plan->rotates_first && rec.first < rec.end;
+    int rotates = plan->rotates_first && (rec.first < rec.end || rec.n_list_groups > 0);
     if (plan->rotates_first) {
         rec.q = rapt_rotate_q_range(plan, rec.slot->step.total_q);
         rec.q_bytes = rec.q.size;
@@ -472,7 +523,9 @@ rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params *params)
         status = rapt_rotate_q_record(plan, &rec.params, &rec.rotate_q);
         rapt_device_barrier(device, rec.commands);
     }
-    if (status == RAPT_OK)
+    if (status == RAPT_OK && rec.lists)
+        status = dispatch(&rec, PLAN_LISTS, 0, (uint32_t)rec.n_list_groups);
+    else if (status == RAPT_OK)
         status = record_rounds(&rec);
     if (status == RAPT_OK && rec.merge)
         status = record_end(&rec);

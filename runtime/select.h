@@ -38,6 +38,7 @@ struct rapt_kernel_choice {
 
 struct rapt_selection {
     struct rapt_kernel_choice prefill, decode, merge, stage, reduce;
+    struct rapt_kernel_choice lists; /* RAPT_PLAN_TOKEN_LISTS */
     uint32_t decode_rows; /* sequences with at most this many packed rows go to the decode kernel */
     int cpu;              /* the CPU driver's rows */
     int integer_dot;      /* keys are multiplied in integers */
@@ -67,6 +68,9 @@ rapt_status rapt_select_copier(const rapt_caps *caps, int force,
  * in their names. */
 rapt_status rapt_select_sparse(const rapt_caps *caps, const rapt_plan_params *params,
                                const char *name, int typed, struct rapt_kernel_choice *out_choice);
+/* The kernel that goes through lists of tokens. */
+rapt_status rapt_select_token_lists(const rapt_caps *caps, const struct rapt_select_request *request,
+                                    struct rapt_kernel_choice *out_choice);
 /* The kernel that rotates queries ahead of the CPU driver's rows. */
 rapt_status rapt_select_rotate_q(const rapt_caps *caps, const rapt_plan_params *params,
                                  struct rapt_kernel_choice *out_choice);

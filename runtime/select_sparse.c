@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "kernel_table.h"
+#include "select_tiles.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -71,4 +72,30 @@ rapt_status rapt_select_sparse(const rapt_caps *caps, const rapt_plan_params *pa
     out_choice->spec[RAPT_SPEC_Q_TYPE] = (uint32_t)params->q_type;
     out_choice->spec[RAPT_SPEC_TILE_B] = out_choice->rows;
     return RAPT_OK;
+}
+
+rapt_status rapt_select_token_lists(const rapt_caps *caps,
+                                    const struct rapt_select_request *request,
+                                    struct rapt_kernel_choice *out_choice)
+{
+    char row[64];
+    struct rapt_select_request own = *request;
+    memset(out_choice, 0, sizeof *out_choice);
+    if (request->n_kv_segments > 1)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED,
+                         "the pool lies in %u pieces (n_kv_segments): token lists are for one",
+                         request->n_kv_segments);
+    snprintf(row, sizeof row, "tiled_%s_ptl", rapt_type_name(request->kv_type));
+    out_choice->kernel = rapt_kernel_find(row);
+    rapt_status status = check_row(caps, row, out_choice->kernel);
+    own.integer_dot = RAPT_CHOICE_NEVER;
+    own.block_q = own.block_kv = own.pages_per_block = 0; /* knobs of other kernels */
+    if (status == RAPT_OK)
+        status = rapt_select_tile(caps, &own, 1, out_choice);
+    uint32_t *spec = out_choice->spec;
+    spec[RAPT_SPEC_WG_SIZE] = out_choice->workgroup_size;
+    spec[RAPT_SPEC_FEATURES] = request->features & ~RAPT_FEAT_BLOCKS;
+    spec[RAPT_SPEC_Q_TYPE] = (uint32_t)request->q_type;
+    spec[RAPT_SPEC_OUT_TYPE] = (uint32_t)request->out_type;
+    return status;
 }

@@ -82,6 +82,8 @@
 #define RAPT_BINDS_SELECT 0x9011u /* step, out (scores), blocks (lists), counts */
 #define RAPT_BINDS_INDEX 0x197u /* step, q, k, out (scores), work, sinks (weights) */
 #define RAPT_BINDS_LISTS 0x1081u /* step (written), work, blocks (choices) */
+#define RAPT_BINDS_TOKENS (RAPT_BINDS_ATTENTION | 0x9000u) /* blocks (lists), counts */
+#define RAPT_BINDS_TOKENS_SCALES (RAPT_BINDS_TOKENS | RAPT_BINDS_SCALES)
 #define RAPT_BINDS_NONE 0x0u
 
 /* ---- specialization constants: what fixes array sizes, types and code paths */
@@ -393,6 +395,9 @@ struct rapt_push {
 #define rapt_sparse_k_page_stride k_hi
 #define rapt_sparse_q_token_stride q_lo
 #define rapt_sparse_q_head_stride q_hi
+#define rapt_lists_base q_lo /* attention to token lists, by descriptor */
+#define rapt_lists_counts_base q_hi
+#define rapt_lists_stride k_lo
 #define rapt_sparse_lists_base v_base
 #define rapt_sparse_counts_base bias_base
 #define RAPT_SELECT_CHUNKS 0u /* rows of select_top_k are (token, head), indices are chunks */

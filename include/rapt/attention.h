@@ -273,6 +273,7 @@ typedef enum rapt_plan_flags {
                                              rows (QK-Clip); needs RAPT_PLAN_MAX_LOGIT too */
     RAPT_PLAN_APPEND = 1 << 10, /* rapt_plan_record_append will be used */
     RAPT_PLAN_ROPE_Q = 1 << 11, /* Q is rotated by params.rope when it is read */
+    RAPT_PLAN_TOKEN_LISTS = 1 << 13, /* record may bring lists of keys, one for each query */
     RAPT_PLAN_BLOCKS = 1 << 12, /* steps may bring lists of key blocks: block_table, device_lists */
     RAPT_PLAN_FEW_PIPELINES = 1 << 9 /* one pipeline that serves every combination of the flags
                                         above instead of one specialised to them: slower kernels,
@@ -511,6 +512,14 @@ typedef struct rapt_record_params {
     rapt_buffer k_segments[3], v_segments[3]; /* pieces 1 to 3 of the pools; k and v are piece 0 */
     rapt_buffer rope_table;                   /* rope.n_table_positions > 0 */
     /* Offsets of segments and rope_table are multiples of minStorageBufferOffsetAlignment. */
+
+    /* RAPT_PLAN_TOKEN_LISTS: query i of the batch attends to keys lists[i * stride + n], n < counts[i], of
+     * its sequence, where the step's mask allows them; for all heads. u32[total_q][stride] and
+     * u32[total_q], written by the device (rapt_indexer_record) or anybody. No key twice; order does not
+     * matter, ascending reads best. NULL buffers: the record is like any other. With lists the work list
+     * is not used and cannot be sliced, and K/V lie in one piece. */
+    rapt_buffer token_lists, token_counts;
+    uint32_t token_list_stride;
 } rapt_record_params;
 
 /* Appends dispatches and the barriers between them. Changes the command buffer's compute pipeline,

@@ -69,6 +69,10 @@ struct work_item {
     uint seq, kv_head, row_first, n_rows, kv_begin, kv_end, partial, head_first;
 };
 
+#ifdef TOKEN_LISTS
+#include "token_lists.glsl"
+#endif
+
 uint lane, tx, ty;
 work_item item;
 bvec2 aligned; /* K's rows, V's rows: for wide loads */
@@ -111,7 +115,11 @@ void read_q(packed_row row, uint d, out vec4 a, out vec4 b)
         else
             unpack_f16(x, a, b);
     }
+#ifdef TOKEN_LISTS /* a step of rows that find Q rotated does not say that these rotate it */
+    if ((FEATURES & RAPT_FEAT_ROPE_Q) != 0)
+#else
     if (wants(RAPT_FEAT_ROPE_Q))
+#endif
         rotate_eight(item.seq, row.token, first, d, a, b);
 }
 
@@ -149,7 +157,11 @@ void load_q(uint slice)
 void find_keys(key_tile keys, uint turn)
 {
     for (uint i = lane; i < BLOCK_KV; i += WG_SIZE) {
-        key_place place = find_key(item.seq, item.kv_head, min(keys.begin + i, keys.end - 1));
+        uint key = min(keys.begin + i, keys.end - 1);
+#ifdef TOKEN_LISTS
+        key = key_that_exists(item.seq, listed_key(key));
+#endif
+        key_place place = find_key(item.seq, item.kv_head, key);
         key_at[turn * BLOCK_KV + i] = place.element;
 #if HAS_SCALES
         scale_at[turn * BLOCK_KV + i] = place.scale;
@@ -190,7 +202,24 @@ void add_scores(uint slice)
 }
 #endif
 
-void finish_scores(key_tile keys)
+#ifdef TOKEN_LISTS
+/* Biases of the keys that are named, and which of those the rows may see. */
+void mask_scores(key_tile keys)
+{
+    [[unroll]] for (uint n = 0; n < RN; n++) {
+        uint entry = keys.begin + n * TX + tx, key = listed_key(min(entry, keys.end - 1));
+        [[unroll]] for (uint i = 0; i < RM; i++) {
+            ivec2 seen = keys_of_row[row_of(i)];
+            float s = score[i * RN + n];
+            if (!PLAIN_LOGITS)
+                s = finish_logit(s, logit_rows[i], key_that_exists(item.seq, key));
+            bool sees = entry < keys.end && int(key) >= seen.x && int(key) <= seen.y;
+            score[i * RN + n] = sees ? s : NEG_INF;
+        }
+    }
+}
+#else
+void mask_scores(key_tile keys)
 {
     uint j = keys.begin;
     if (!PLAIN_LOGITS)
@@ -212,6 +241,12 @@ void finish_scores(key_tile keys)
                 score[i * RN + n] = sees ? score[i * RN + n] : NEG_INF;
             }
         }
+}
+#endif
+
+void finish_scores(key_tile keys)
+{
+    mask_scores(keys);
     [[unroll]] for (uint i = 0; i < RM; i++) {
         float most = score[i * RN];
         [[unroll]] for (uint n = 1; n < RN; n++)
@@ -288,10 +323,14 @@ void fold()
 
 void load_item(uint index)
 {
+#ifdef TOKEN_LISTS
+    item = find_item(index);
+#else
     uint w = header.items_word + index * RAPT_STEP_ITEM_WORDS;
     item = work_item(header.seqs_word + step_words[w] * RAPT_STEP_SEQ_WORDS, step_words[w + 1],
                      step_words[w + 2], step_words[w + 3], step_words[w + 4], step_words[w + 5],
                      step_words[w + 6], step_words[w + 11]);
+#endif
     lane = gl_LocalInvocationIndex;
     tx = lane % TX;
     ty = lane / TX;
@@ -307,7 +346,12 @@ void start_rows()
     barrier();
     for (uint r = lane; r < BLOCK_Q; r += WG_SIZE) {
         packed_row row = find_row(item.head_first, item.row_first + min(r, item.n_rows - 1));
+#ifdef TOKEN_LISTS
+        ivec2 keys = row_keys(item.seq, row_position(item.seq, row.token), 0,
+                              step_words[item.seq + SEQ_KV_LEN]);
+#else
         ivec2 keys = row_keys(item.seq, row_position(item.seq, row.token), item.kv_begin, item.kv_end);
+#endif
         keys_of_row[r] = keys;
         atomicMax(latest_first, keys.x);
         atomicMin(earliest_last, keys.y);

@@ -254,6 +254,8 @@ void check_run_append(struct check_target *target);
 void check_run_moba(struct check_target *target);
 /* rapt_indexer_record. */
 void check_run_indexer(struct check_target *target);
+/* rapt_plan_record with token lists, K/V of target->kv. */
+void check_run_token_lists(struct check_target *target);
 /* The families no plan uses, "three_pass" and "ceiling"; 0 if target->row is none of them. */
 int check_run_family(struct check_target *target);
 

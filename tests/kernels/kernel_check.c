@@ -254,6 +254,9 @@ static void run_row(struct check_target *target, const struct row_name *row)
             check_run_indexer(target);
     } else if (strcmp(row->op, "index_score") == 0) {
         check_run_indexer(target);
+    } else if (strcmp(row->path, "ptl") == 0) {
+        target->kv = row->type;
+        check_run_token_lists(target);
     } else if (strcmp(row->op, "merge") == 0) {
         target->decode = 1;
         run_some(target, RAPT_TYPE_F32, row->path, splits);
