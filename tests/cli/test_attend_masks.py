@@ -9,8 +9,8 @@ import sys
 sys.dont_write_bytecode = True
 from attending import WHERE, attend, batch, compare, run_tests, save
 from command import attention
-from masking import (bidirectional, bitmap, blocks, both, causal, chunked, dilated, either, full, no, per_head, prefix,
-                     segments, sink_tokens, tree, window)
+from masking import (bidirectional, bitmap, blocks, both, causal, chunked, dilated, either, full, no,
+                     per_head, prefix, segments, sink_tokens, tree, window)
 
 Q_LENS, KV_LENS = [21, 0, 3, 1], [37, 5, 3, 18]
 
@@ -65,15 +65,16 @@ def test_operators():
         ("!causal | causal & window(1, 0)", either(no(causal), both(causal, window(1, 0)))),
         ("!(!causal | chunked(7))", both(causal, no(chunked(7)))),
         ("dilated(3, 4)", dilated(3, 4)),
-        ("dilated(2, 3) | window(1, 1) & !sink_tokens(9)", either(dilated(2, 3), both(window(1, 1), no(sink_tokens(9))))),
+        ("dilated(2, 3) | window(1, 1) & !sink_tokens(9)", either(dilated(2, 3),
+                                                                   both(window(1, 1), no(sink_tokens(9))))),
         ("causal & !full", no(full)),
     ]
     for text, allows in cases:
         compare(text, attend(*files, "--mask", text)[0],
                 attention(*numbers, allows=places(allows, Q_LENS, KV_LENS)), (25, 4, 16))
+    allows = places(both(either(sink_tokens(3), window(2, 2)), causal, window(9, 1)), Q_LENS, KV_LENS)
     compare("shorthands", attend(*files, "--mask", "sink_tokens(3) | window(2, 2)", "--causal", "--window", "9,1")[0],
-            attention(*numbers, allows=places(both(either(sink_tokens(3), window(2, 2)), causal, window(9, 1)), Q_LENS,
-                                              KV_LENS)))
+            attention(*numbers, allows=allows))
 
 
 def test_arrays():
