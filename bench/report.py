@@ -49,8 +49,8 @@ def plain_rows(data):
     for row in data["rows"]:
         if "skipped" in row:
             rows.append([row["name"], f"skipped: {row['skipped']}"] + [""] * 6)
-        elif row["kind"] not in ("host", "pager", "append") and not row["name"].endswith(("flash", "three-pass")) \
-                and "of_f16" not in row:
+        elif row["kind"] not in ("host", "pager", "append", "table") and not row["name"].endswith(("flash", "three-pass")) \
+                and "of_f16" not in row and "of_other" not in row:
             rows.append([row["name"], seconds(row["seconds"]["median"]), spread(row["seconds"]),
                          f"{row['gflops']:.1f}", f"{100 * row['of_multiply_add_ceiling']:.0f} %",
                          f"{row['kv_gbytes_per_second']:.2f}", mib(row["peak_device_bytes"]),
@@ -65,6 +65,18 @@ def kind_rows(data):
             for row in data["rows"] if "of_f16" in row]
     head = ["K/V kind", "time", "of f16's, run by turns", "K/V GB/s", "error"]
     return table(head, rows) if rows else []
+
+
+def mask_rows(data):
+    rows = [[row["name"], seconds(row["seconds"]["median"]), row["other"], f"{row['of_other']:.3f}",
+             f"{row['pairs_of_other']:.3f}", f"{row['gflops']:.1f}", f"{row['error']:.1e}"]
+            for row in data["rows"] if "of_other" in row]
+    head = ["mask", "time", "beside", "of its time, run by turns", "of its pairs", "GFLOP/s", "error"]
+    lines = table(head, rows) if rows else []
+    for row in data["rows"]:
+        if row["kind"] == "table" and "seconds" in row:
+            lines += [f"Block table on one core: {row['name']}, {seconds(row['seconds']['median'])}.", ""]
+    return lines
 
 
 def cache_rows(data):
@@ -117,7 +129,8 @@ def section(path, data):
              f"`{path.name}`. Ceilings: multiply-add {ceilings['multiply_add_gflops']:.0f} GFLOP/s, "
              f"copy {ceilings['copy_gbytes_per_second']:.1f} GB/s, "
              f"read {ceilings['read_gbytes_per_second']:.1f} GB/s.", ""]
-    lines += plain_rows(data) + kind_rows(data) + cache_rows(data) + paper_rows(data) + host_rows(data)
+    lines += plain_rows(data) + kind_rows(data) + mask_rows(data) + cache_rows(data) + paper_rows(data)
+    lines += host_rows(data)
     if "memory_exponent_flash" in data:
         lines += [f"Device memory grows with length to the power {data['memory_exponent_flash']:.2f} "
                   f"in prefill (three-pass: {data.get('memory_exponent_three_pass', 0):.2f}).", ""]

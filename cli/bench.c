@@ -70,8 +70,8 @@ static void print_row(const struct bench *bench, const struct bench_row *row)
     cli_format_seconds(row->times.median, time, sizeof time);
     if (row->skipped[0]) {
         printf("skipped: %s\n", row->skipped);
-    } else if (row->spec.kind == BENCH_PAGER) {
-        printf("%10s %4.0f%%  on the host\n", time, spread(&row->times));
+    } else if (row->spec.kind == BENCH_PAGER || row->spec.kind == BENCH_TABLE) {
+        printf("%10s %4.0f%%  on the host%s\n", time, spread(&row->times), row->ok ? "" : "  WRONG");
     } else if (row->spec.kind == BENCH_APPEND) {
         printf("%10s %4.0f%%  %.2f GB/s read and written, %.0f tokens/s\n", time, spread(&row->times),
                (double)row->moved_bytes / row->times.median * 1e-9,
@@ -87,8 +87,9 @@ static void print_row(const struct bench *bench, const struct bench_row *row)
                bench_row_kv_bytes(row) * 1e-9, (double)row->tokens / row->times.median,
                cli_format_bytes((double)row->peak_bytes, bytes, sizeof bytes), row->e,
                row->ok ? "" : "  WRONG");
-        if (row->of_f16 > 0)
-            printf("%-48s %9.2fx the time of f16\n", "", row->of_f16);
+        if (row->of_other > 0)
+            printf("%-48s %9.3fx the time of %s, %.3fx the pairs\n", "", row->of_other,
+                   row->spec.against, row->share);
         if (row->of_unshared > 0)
             printf("%-48s %9.2fx as fast as without sharing; %s of K/V", "", row->of_unshared,
                    cli_format_bytes((double)row->moved_bytes, bytes, sizeof bytes));

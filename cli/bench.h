@@ -10,7 +10,16 @@
 
 enum bench_suite { BENCH_QUICK, BENCH_PAPER, BENCH_FULL, BENCH_N_SUITES };
 
-enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_MIXED, BENCH_HOST, BENCH_PAGER, BENCH_APPEND, BENCH_SHARED };
+enum bench_kind {
+    BENCH_PREFILL,
+    BENCH_DECODE,
+    BENCH_MIXED,
+    BENCH_HOST,
+    BENCH_PAGER,
+    BENCH_APPEND,
+    BENCH_SHARED,
+    BENCH_TABLE
+};
 
 /* what a BENCH_PAGER row times */
 enum bench_pager { BENCH_PAGER_APPEND, BENCH_PAGER_FORK, BENCH_PAGER_LOOKUP };
@@ -20,7 +29,7 @@ struct bench_spec {
     enum bench_kind kind;
     struct case_spec shape;
     int three_pass;
-    int against_f16; /* runs by turns with the same problem in f16 K/V */
+    const char *against; /* what the row runs by turns with: "f16" K/V, or under another mask, or NULL */
     enum bench_pager pager;
     uint32_t length; /* of the paper suite's series, else 0 */
     uint32_t n_chunks, chunk; /* BENCH_HOST: sequences with that many query tokens, the rest has 1 */
@@ -35,12 +44,14 @@ struct bench_row {
     struct bench_spec spec;
     struct bench_times times;        /* of BENCH_HOST rows: prepare */
     struct bench_times record_times; /* of BENCH_HOST rows */
-    double of_f16; /* time over f16's, median of the pairs; 0 = not asked */
+    double of_other; /* time over that of spec.against, median of the pairs; 0 = not asked */
+    double share;    /* pairs of query and key over the other's */
     double of_unshared; /* BENCH_SHARED: how many times as fast as without sharing, likewise */
     double first_seconds; /* host: from nothing to the first result, pipelines included */
     rapt_cost cost;
     uint64_t tokens, peak_bytes, moved_bytes; /* moved: BENCH_APPEND, read and written;
                                                  BENCH_SHARED, of K/V */
+    uint64_t listed_pairs;                    /* BENCH_TABLE */
     double e, bound_e; /* against the reference, on sampled rows */
     int ok, integer_dot;
     char kernels[160], why[256];
@@ -96,6 +107,9 @@ int bench_run_pager(struct bench *bench, struct bench_row *row);
 int bench_run_append(struct bench *bench, struct bench_row *row);
 /* bench_shared.c: a decode step of sequences with one prompt. */
 int bench_run_shared(struct bench *bench, struct bench_row *row);
+
+/* bench_table.c: a block table on the host. */
+int bench_run_table(struct bench *bench, struct bench_row *row);
 
 /* bench_goals.c */
 void bench_judge(struct bench *bench);

@@ -7,6 +7,7 @@
 #include <cjson/cJSON.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 static void put(cJSON *object, const char *name, double value)
 {
@@ -70,6 +71,12 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
         }
         return;
     }
+    if (row->spec.kind == BENCH_TABLE) {
+        put_times(json, "seconds", &row->times);
+        put(json, "listed_pairs", (double)row->listed_pairs);
+        cJSON_AddBoolToObject(json, "ok", row->ok);
+        return;
+    }
     if (row->spec.kind == BENCH_HOST) {
         put_times(json, "prepare_seconds", &row->times);
         put_times(json, "record_seconds", &row->record_times);
@@ -79,8 +86,13 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
     put_text(json, "kernels", row->kernels);
     put_text(json, "why", row->why);
     put_times(json, "seconds", &row->times);
-    if (row->of_f16 > 0)
-        put(json, "of_f16", row->of_f16);
+    if (row->of_other > 0 && strcmp(row->spec.against, "f16") == 0) {
+        put(json, "of_f16", row->of_other);
+    } else if (row->of_other > 0) {
+        put_text(json, "other", row->spec.against);
+        put(json, "of_other", row->of_other);
+        put(json, "pairs_of_other", row->share);
+    }
     if (row->of_unshared > 0) {
         put(json, "of_unshared", row->of_unshared);
         put(json, "shared_kv_bytes", (double)row->moved_bytes);

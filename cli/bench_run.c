@@ -50,7 +50,7 @@ static rapt_status repeat(const struct bench *bench, rapt_easy_job *job, rapt_ea
     if (status == RAPT_OK)
         row->times = bench_times_of(seconds, n);
     if (status == RAPT_OK && other)
-        row->of_f16 = bench_times_of(ratios, n).median;
+        row->of_other = bench_times_of(ratios, n).median;
     return status;
 }
 
@@ -88,11 +88,39 @@ static rapt_status check(const struct case_data *data, struct bench_row *row)
     return status;
 }
 
+/* The job to run by turns with: the same but for its K/V's type, or its mask. */
+static rapt_status make_other(struct bench *bench, const struct case_data *data,
+                              const rapt_easy_options *options, const char *against,
+                              rapt_mask **out_mask, rapt_easy_job **out_job)
+{
+    rapt_problem problem = data->problem;
+    rapt_status status = RAPT_OK;
+    if (strcmp(against, "f16") == 0) {
+        problem.kv_type = RAPT_TYPE_F16;
+    } else {
+        status = rapt_mask_parse(NULL, against, NULL, out_mask);
+        problem.mask = *out_mask;
+        problem.mask_data = NULL;
+    }
+    if (status == RAPT_OK)
+        status = rapt_easy_job_create(bench->easy, &problem, options, &data->result, out_job);
+    for (int i = 0; i < 2 && status == RAPT_OK; i++)
+        status = rapt_easy_job_run(*out_job, NULL); /* warm */
+    return status;
+}
+
+static void compare_pairs(rapt_easy_job *other, struct bench_row *row)
+{
+    rapt_easy_job_info info = {.struct_size = sizeof info};
+    rapt_easy_job_get_info(other, &info);
+    if (info.cost.pairs)
+        row->share = (double)row->cost.pairs / (double)info.cost.pairs;
+}
+
 static rapt_status measure(struct bench *bench, struct case_data *data, struct bench_row *row)
 {
     rapt_easy_job *job = NULL, *other = NULL;
-    rapt_problem f16 = data->problem;
-    f16.kv_type = RAPT_TYPE_F16;
+    rapt_mask *mask = NULL;
     rapt_easy_options options = data->options;
     options.three_pass = row->spec.three_pass;
     rapt_easy_peak_bytes(bench->easy, 1);
@@ -103,21 +131,25 @@ static rapt_status measure(struct bench *bench, struct case_data *data, struct b
         status = rapt_easy_job_run(job, NULL);
     row->first_seconds = cli_seconds() - start;
     if (status == RAPT_OK)
-        status = rapt_easy_job_run(job, NULL); /* warm */
-    row->peak_bytes = rapt_easy_peak_bytes(bench->easy, 0);
-    if (status == RAPT_OK && row->spec.against_f16)
-        status = rapt_easy_job_create(bench->easy, &f16, &options, &data->result, &other);
-    for (int i = 0; i < 2 && status == RAPT_OK && other; i++)
-        status = rapt_easy_job_run(other, NULL); /* warm */
-    if (status == RAPT_OK)
-        status = repeat(bench, job, other, row);
-    if (status == RAPT_OK)
         status = rapt_easy_job_read(job, &data->result);
     if (status == RAPT_OK)
         describe(job, row);
+    if (status == RAPT_OK)
+        status = check(data, row);
+    /* What is wrong is not timed. */
+    if (status == RAPT_OK && row->ok)
+        status = rapt_easy_job_run(job, NULL); /* warm */
+    row->peak_bytes = rapt_easy_peak_bytes(bench->easy, 0);
+    if (status == RAPT_OK && row->ok && row->spec.against)
+        status = make_other(bench, data, &options, row->spec.against, &mask, &other);
+    if (status == RAPT_OK && row->ok)
+        status = repeat(bench, job, other, row);
+    if (status == RAPT_OK && other)
+        compare_pairs(other, row);
     rapt_easy_job_destroy(&job);
     rapt_easy_job_destroy(&other);
-    return status == RAPT_OK ? check(data, row) : status;
+    rapt_mask_destroy(&mask);
+    return status;
 }
 
 int bench_run_row(struct bench *bench, struct bench_row *row)
@@ -130,6 +162,8 @@ int bench_run_row(struct bench *bench, struct bench_row *row)
         return bench_run_append(bench, row);
     if (row->spec.kind == BENCH_SHARED)
         return bench_run_shared(bench, row);
+    if (row->spec.kind == BENCH_TABLE)
+        return bench_run_table(bench, row);
     struct case_data data;
     int code = case_make(&row->spec.shape, 7, &data);
     for (uint32_t b = 0; b < row->spec.shape.n_seqs; b++)

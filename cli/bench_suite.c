@@ -11,7 +11,8 @@ const char *bench_suite_name(enum bench_suite suite)
 
 const char *bench_kind_name(enum bench_kind kind)
 {
-    static const char *const names[] = {"prefill", "decode", "mixed", "host", "pager", "append", "shared"};
+    static const char *const names[] = {"prefill", "decode", "mixed",  "host",
+                                        "pager",   "append", "shared", "table"};
     return names[kind];
 }
 
@@ -99,7 +100,7 @@ static void add_kv_kinds(struct bench *bench)
     for (size_t i = 0; i < N_QUANTIZED; i++) {
         struct bench_spec spec = one(BENCH_DECODE, 1, 32768, 32, 8, 128, quantized[i]);
         spec.shape.q_type = RAPT_TYPE_F16;
-        spec.against_f16 = 1;
+        spec.against = "f16";
         add(bench, &spec);
     }
 }
@@ -142,6 +143,39 @@ static void add_shared(struct bench *bench)
     }
 }
 
+/* A map of blocks, by turns with dense attention. */
+static void add_sparse(struct bench *bench, int32_t n, uint32_t n_heads, uint32_t block, uint32_t kept)
+{
+    struct bench_spec spec = one(BENCH_PREFILL, n, n, n_heads, n_heads, 128, RAPT_TYPE_F16);
+    spec.shape.mask = "blocks";
+    spec.shape.map_block = block;
+    spec.shape.map_kept = kept;
+    spec.against = "full";
+    snprintf(spec.name, sizeof spec.name, "prefill blocks %u %d %uq/%ukv d128 f16 kept %u%%",
+             (unsigned)block, (int)n, (unsigned)n_heads, (unsigned)n_heads, (unsigned)kept);
+    add(bench, &spec);
+}
+
+/* Masks that leave most of the pairs out, by turns with one that leaves none or half. */
+static void add_masks(struct bench *bench)
+{
+    static const uint32_t kept[] = {50, 25, 10, 5};
+    struct bench_spec spec;
+    for (int i = 0; i < 4; i++)
+        add_sparse(bench, 4096, 2, 128, kept[i]);
+    spec = one(BENCH_PREFILL, 4096, 4096, 2, 2, 128, RAPT_TYPE_F16);
+    spec.against = "full";
+    name_more(&spec, "of full");
+    add(bench, &spec);
+    spec = one(BENCH_PREFILL, 16384, 16384, 1, 1, 128, RAPT_TYPE_F16);
+    spec.shape.mask = "causal & window(1023, 0)";
+    spec.against = "causal";
+    name_more(&spec, "window 1024");
+    add(bench, &spec);
+    struct bench_spec table = {.kind = BENCH_TABLE, .name = "table causal window segments 131072 block 128"};
+    add(bench, &table);
+}
+
 static void add_quick(struct bench *bench)
 {
     struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
@@ -156,6 +190,7 @@ static void add_quick(struct bench *bench)
     add_batches(bench);
     add_cache(bench);
     add_shared(bench);
+    add_masks(bench);
 }
 
 /* Lengths x prefill and decode x the library's kernels and the three-pass baseline. */
@@ -179,6 +214,8 @@ static void add_paper(struct bench *bench)
 
 static void add_prefill_variants(struct bench *bench)
 {
+    add_sparse(bench, 1024, 8, 64, 25);
+    add_sparse(bench, 4096, 2, 64, 10);
     struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
     spec.shape.mask = NULL;
     snprintf(spec.name, sizeof spec.name, "prefill full 1024 8q/8kv d128 f16");
@@ -191,7 +228,7 @@ static void add_prefill_variants(struct bench *bench)
     for (size_t i = 0; i < N_QUANTIZED; i++) {
         spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, quantized[i]);
         spec.shape.q_type = RAPT_TYPE_F16;
-        spec.against_f16 = 1;
+        spec.against = "f16";
         add(bench, &spec);
     }
     static const uint32_t dims[] = {64, 80, 96, 192, 256};

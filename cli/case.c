@@ -100,6 +100,32 @@ static int make_extras(const struct case_spec *spec, uint64_t seed, struct case_
     return 0;
 }
 
+/* Rows of the map keep as many blocks, give or take one, wherever they are. */
+static int make_map(const struct case_spec *spec, uint64_t seed, struct case_data *data)
+{
+    uint32_t n = ((uint32_t)spec->kv_len[0] + spec->map_block - 1) / spec->map_block;
+    data->map = calloc(n, n);
+    if (!data->map)
+        return cli_fail(CLI_DEVICE, "out of memory");
+    for (uint32_t row = 0; row < n; row++) {
+        uint32_t kept = (row + 1) * n * spec->map_kept / 100 - row * n * spec->map_kept / 100;
+        for (uint32_t k = 0; k < kept;) {
+            uint8_t *block = &data->map[(size_t)row * n + next(&seed) % n];
+            k += !*block;
+            *block = 1;
+        }
+    }
+    data->mask_data = (rapt_mask_data){.struct_size = sizeof data->mask_data,
+                                       .blocks = data->map,
+                                       .n_block_heads = 1,
+                                       .n_q_blocks = n,
+                                       .n_k_blocks = n,
+                                       .map_block_q = spec->map_block,
+                                       .map_block_kv = spec->map_block};
+    data->problem.mask_data = &data->mask_data;
+    return 0;
+}
+
 static int make_result(const struct case_spec *spec, struct case_data *data)
 {
     uint64_t n_rows = (uint64_t)data->cu_q[spec->n_seqs] * spec->n_q_heads;
@@ -181,6 +207,8 @@ int case_make(const struct case_spec *spec, uint64_t seed, struct case_data *dat
             problem->prefix = data->prefix;
     }
     int code = make_extras(spec, seed, data);
+    if (!code && spec->map_block)
+        code = make_map(spec, seed + 9, data);
     return code ? code : make_result(spec, data);
 }
 
@@ -194,6 +222,7 @@ void case_finish(struct case_data *data)
     free(data->slopes);
     free(data->sinks);
     free(data->q_pos);
+    free(data->map);
     free(data->result.out);
     free(data->result.lse);
     free(data->result.max_logit);

@@ -36,6 +36,8 @@ struct case_spec {
     float scale, softcap;
     uint32_t flags;
     uint32_t n_splits, fixed_split, plan_flags;
+    /* Of `blocks`: a random map over positions, with that many of 100 blocks of a row. */
+    uint32_t map_block, map_kept;
     uint64_t check_rows; /* compare about this many rows, 0 = all */
 };
 
@@ -51,6 +53,8 @@ struct case_data {
     int32_t *q_pos;
     float *q, *k, *v, *bias, *slopes, *sinks;
     uint16_t *bias16;
+    uint8_t *map;
+    rapt_mask_data mask_data;
 };
 
 /* What a run of it gave. */

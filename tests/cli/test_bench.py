@@ -70,7 +70,7 @@ def check_goals(*files, status):
 
 
 def check_run():
-    code, stdout, stderr = run(RAPT, "bench", "--suite", "full", "--filter", "^host|^decode 512",
+    code, stdout, stderr = run(RAPT, "bench", "--suite", "full", "--filter", "^host|^decode 512|^table|blocks 64 1024",
                                "--repeat", "2", "--json", "out.json")
     if code == 3:
         print(stderr)
@@ -82,7 +82,7 @@ def check_run():
     with open("out.json", encoding="utf-8") as file:
         data = json.load(file)
     rows = {row["name"]: row for row in data["rows"]}
-    expect("five rows", len(rows) == 5, list(rows))
+    expect("seven rows", len(rows) == 7, list(rows))
     for name, row in rows.items():
         expect(f"{name} was not skipped", "skipped" not in row, row)
         if row["kind"] == "host":
@@ -90,6 +90,16 @@ def check_run():
                    row["prepare_seconds"]["median"] > 0 and row["record_seconds"]["median"] > 0)
             continue
         times = row["seconds"]
+        if row["kind"] == "table":
+            expect("the table is right, and took time", row["ok"] and times["median"] > 0, row)
+            expect("about a percent of the pairs is listed", 1e-3 < row["listed_pairs"] / 2**34 < 2e-2, row)
+            continue
+        if "blocks" in name:
+            expect(f"{name}: beside dense", row["other"] == "full" and row["of_other"] > 0, row)
+            expect(f"{name}: a quarter of the pairs", row["pairs_of_other"] == 0.25, row)
+            expect(f"{name}: FLOPs", row["flops"] == 4 * 128 * 1024**2 * 8 / 4, row)
+            expect(f"{name}: within its bound", row["ok"] and row["error"] <= row["error_bound"])
+            continue
         expect(f"{name}: times in order", 0 < times["min"] <= times["p25"] <= times["median"] <=
                times["p75"] <= times["max"] and times["n"] == 2, times)
         # one query, 512 keys, 32 heads of 128 dims; K and V are f16 on 8 heads
