@@ -73,13 +73,10 @@ rapt_status rapt_kv_mask_step(rapt_easy_cache *cache, struct kv_group *group,
         .block_q = BLOCK,
         .block_kv = BLOCK,
     };
-    rapt_block_table *table = NULL;
-    rapt_status status = rapt_block_table_create(&params, &table);
-    if (status != RAPT_OK)
-        return status;
-    rapt_block_table_destroy(&group->table);
-    inout_step->block_table = group->table = table;
-    return RAPT_OK;
+    rapt_status status = group->table ? rapt_block_table_extend(group->table, &params)
+                                      : rapt_block_table_create(&params, &group->table);
+    inout_step->block_table = group->table;
+    return status;
 }
 
 void rapt_kv_mask_destroy(struct kv_group *group)
