@@ -226,6 +226,19 @@ static double median(const struct outcome *outcome)
     return (outcome->seconds[(n - 1) / 2] + outcome->seconds[n / 2]) / 2;
 }
 
+static void print_sharing(const struct attend *attend, const struct outcome *outcome)
+{
+    const rapt_cascade_info *cascade = &outcome->info.cascade;
+    char text[64];
+    if (!given(attend, ATTEND_SHARE_PREFIX))
+        return;
+    printf("shared prefixes: %u groups of %u sequences, %u levels; %s of K/V read", cascade->n_groups,
+           cascade->n_sharing, cascade->n_levels,
+           cli_format_bytes((double)outcome->info.shared_kv_bytes, text, sizeof text));
+    printf(" instead of %s\n",
+           cli_format_bytes((double)outcome->cost.kv_bytes, text, sizeof text));
+}
+
 static void print_lines(const struct attend *attend, const struct outcome *outcome)
 {
     const rapt_problem *problem = &attend->problem;
@@ -244,6 +257,7 @@ static void print_lines(const struct attend *attend, const struct outcome *outco
                 printf(" %s", names[i]);
         }
         printf(" (%s path)\n", plan->path ? plan->path : "?");
+        print_sharing(attend, outcome);
     }
     if (given(attend, ATTEND_REPEAT)) {
         double seconds = median(outcome);
@@ -317,6 +331,15 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
             cJSON_AddNumberToObject(json, "gflops_per_second",
                                     (double)cost->flops / seconds * 1e-9);
             cJSON_AddNumberToObject(json, "gbytes_per_second", n_bytes / seconds * 1e-9);
+        }
+        if (given(attend, ATTEND_SHARE_PREFIX)) {
+            const rapt_cascade_info *cascade = &outcome->info.cascade;
+            cJSON *shared = cJSON_AddObjectToObject(json, "shared_prefixes");
+            cJSON_AddNumberToObject(shared, "levels", cascade->n_levels);
+            cJSON_AddNumberToObject(shared, "groups", cascade->n_groups);
+            cJSON_AddNumberToObject(shared, "sequences", cascade->n_sharing);
+            cJSON_AddNumberToObject(shared, "kv_bytes", (double)outcome->info.shared_kv_bytes);
+            cJSON_AddNumberToObject(shared, "kv_bytes_alone", (double)cost->kv_bytes);
         }
         cJSON_AddNumberToObject(json, "device_memory_bytes",
                                 (double)(outcome->info.table_bytes + outcome->info.workspace_bytes +

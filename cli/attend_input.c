@@ -424,6 +424,7 @@ static int input_rest(struct attend *attend)
     attend->easy.fixed_split = (uint32_t)values[ATTEND_FIXED_SPLIT].count;
     attend->easy.block_q = (uint32_t)values[ATTEND_BLOCK_Q].count;
     attend->easy.block_kv = (uint32_t)values[ATTEND_BLOCK_KV].count;
+    attend->easy.share_prefixes = values[ATTEND_SHARE_PREFIX].given;
     attend->easy.n_slices = (uint32_t)values[ATTEND_SLICES].count;
     attend->easy.plan_flags = values[ATTEND_APPEND].given ? RAPT_PLAN_APPEND : 0;
     if (attend->path != ATTEND_REFERENCE)

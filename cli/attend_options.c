@@ -43,6 +43,7 @@ const struct option_spec attend_options[ATTEND_N_OPTIONS] = {
     [ATTEND_PAGE_INDPTR] = {"--page-indptr", OPTION_TEXT, "FILE", "where each sequence's pages start in --page-indices, u4 or i4 [B+1]"},
     [ATTEND_PAGE_INDICES] = {"--page-indices", OPTION_TEXT, "FILE", "page numbers, u4 or i4"},
     [ATTEND_LAST_PAGE_LEN] = {"--last-page-len", OPTION_TEXT, "FILE", "tokens in each sequence's last page, u4 or i4 [B]"},
+    [ATTEND_SHARE_PREFIX] = {"--share-prefix", OPTION_FLAG, NULL, "pages that neighbours in the batch have in common are read once for all of them; prints what was found"},
 
     [ATTEND_HEAD_LOGITS] = {"Logits", OPTION_HEADING},
     [ATTEND_SCALE] = {"--scale", OPTION_NUMBER, "X", "of the dot products (default 1/sqrt(D))"},
@@ -165,7 +166,8 @@ static int check_paging(const struct attend *attend)
         return cli_fail(CLI_USAGE,
                         "--cu-kv and --k-pool exclude each other: the page tables say the "
                         "lengths");
-    return needs(attend, ATTEND_PAGE_ORDER, ATTEND_PAGE_SIZE);
+    int code = needs(attend, ATTEND_SHARE_PREFIX, ATTEND_K_POOL);
+    return code ? code : needs(attend, ATTEND_PAGE_ORDER, ATTEND_PAGE_SIZE);
 }
 
 static int check_tensors(const struct attend *attend)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A decode step of 64 sequences with one prompt of 8192 tokens and 64 to 300 of their own each, over
- * pages: with the prompt read once for all of them, by turns with the same step without. */
+/* A decode step of 64 sequences with one prompt of 8192 tokens and 64 to 300 of their own each,
+ * over pages: with the prompt read once for all of them, by turns with the same step without. */
 #include "bench.h"
 #include "cli.h"
 
@@ -28,7 +28,8 @@ static uint32_t own_tokens(uint32_t b)
     return 64 + b * 173 % 237;
 }
 
-/* The prompt's pages come first; which page of the pool is which makes no difference to a kernel. */
+/* The prompt's pages come first; which page of the pool is which makes no difference to a kernel.
+ */
 static int make_tables(struct shared *shared)
 {
     uint32_t prompt = PROMPT / PAGE, n = 0;

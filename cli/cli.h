@@ -45,6 +45,7 @@ int info_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int attend_main(int argc, char **argv);
 int append_main(int argc, char **argv);
+int merge_main(int argc, char **argv);
 int mask_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
 #ifdef CLI_HAVE_BENCH

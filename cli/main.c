@@ -13,13 +13,13 @@ static const struct {
     {"check", check_main, "every kernel on this device against the float64 reference"},
     {"attend", attend_main, "attention over arrays in files"},
     {"append", append_main, "new keys and values into a page pool in files"},
+    {"merge", merge_main, "partial results over disjoint keys into one"},
 #ifdef CLI_HAVE_BENCH
     {"bench", bench_main, "speed, beside the device's ceilings"},
 #endif
     {"mask", mask_main, "what a mask leaves to compute, as counts and as a picture"},
     {"demo", demo_main, "batches of real models, checked and timed, and a picture"},
     {"tune", NULL, NULL},
-    {"merge", NULL, NULL},
     {"moba", NULL, NULL},
     {"topk", NULL, NULL},
     {"gmm", NULL, NULL},
