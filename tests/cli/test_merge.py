@@ -61,7 +61,8 @@ def files(parts, lses, shape):
 
 
 def test_formula():
-    for n_parts, shape, with_sinks in ((1, (5, 2, 8), 0), (2, (5, 2, 8), 1), (7, (9, 4, 24), 0), (3, (2, 3, 4, 16), 1)):
+    cases = ((1, (5, 2, 8), 0), (2, (5, 2, 8), 1), (7, (9, 4, 24), 0), (3, (2, 3, 4, 16), 1))
+    for n_parts, shape, with_sinks in cases:
         n_heads, dim = shape[-2:]
         n_rows = math.prod(shape[:-2])
         parts, lses = make_parts(n_parts, n_rows, n_heads, dim)
