@@ -151,6 +151,7 @@ static int copy_subgroup(const struct property_chain *chain, rapt_caps *caps)
     if (chain->subgroup_size.maxSubgroupSize) {
         caps->min_subgroup_size = chain->subgroup_size.minSubgroupSize;
         caps->max_subgroup_size = chain->subgroup_size.maxSubgroupSize;
+        caps->max_workgroup_subgroups = chain->subgroup_size.maxComputeWorkgroupSubgroups;
     }
     if (chain->subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT)
         caps->subgroup_operations = chain->subgroup.supportedOperations;

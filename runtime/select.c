@@ -16,6 +16,8 @@
 #define STAGE_BYTES (32u << 20) /* scratch for staged K/V on the CPU driver, all of it */
 #define STAGE_ROWS_MAX 65536u
 #define STAGE_ROWS_MIN 1024u
+#define VENDOR_INTEL 0x8086u
+#define VENDOR_QUALCOMM 0x5143u
 
 static uint32_t power_of_two_below(uint32_t x)
 {
@@ -279,6 +281,24 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
 }
 
 /* -------------------------------------------------------------------------------- portable rows */
+
+/* Found with their compilers (tests/vendor). RDNA runs eight subgroups of 32 lanes on a SIMD where
+ * a lane has 128 bytes of shared memory and some 128 registers. Intel gives a lane those 128 in the
+ * narrowest subgroups a device has, half of them in the next. Qualcomm gives a lane half in
+ * workgroups of 512, so it had better not have to. */
+struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
+{
+    struct rapt_tile_budget budget = {
+        .registers = 144, .decode_registers = 90, .decode_shared_bytes = 128};
+    if (caps->vendor_id == VENDOR_QUALCOMM)
+        budget.decode_registers = budget.registers;
+    if (caps->vendor_id == VENDOR_INTEL) {
+        budget.registers = budget.decode_registers = 62;
+        if (caps->features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL)
+            budget.subgroup_size = caps->min_subgroup_size;
+    }
+    return budget;
+}
 
 static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_select_request *request,
                                    int decode, struct rapt_kernel_choice *choice)

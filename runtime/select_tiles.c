@@ -5,26 +5,27 @@
 #include "kv_format.h"
 #include "tiles.h"
 
-/* A lane's share of output, scores, one step of Q and K and what is on its way, in registers.
- * Beyond this compilers spill or few workgroups run at once. */
-#define MAX_LANE_REGISTERS 144u
-
 struct tile {
     uint32_t workgroup, tx, rows, keys, slice, v_keys, whole_q;
 };
 
-/* The best that fits is taken: large tiles read K and V less often. */
+/* The first that fits is taken: large tiles read K and V less often. */
 static const struct tile prefill_tiles[] = {
     {256, 16, 64, 64, 32, 16, 0}, {256, 16, 64, 32, 32, 16, 0}, {256, 32, 32, 64, 32, 8, 0},
-    {256, 32, 16, 64, 32, 8, 0},  {128, 16, 32, 32, 16, 8, 0},  {64, 8, 32, 32, 16, 8, 0},
-    {256, 32, 16, 32, 8, 4, 0},   {128, 32, 8, 32, 8, 4, 0},    {64, 16, 8, 16, 8, 4, 0},
+    {256, 16, 32, 64, 32, 16, 0}, {256, 32, 16, 64, 32, 8, 0},  {128, 16, 32, 32, 16, 8, 0},
+    {256, 16, 32, 32, 32, 16, 0}, {64, 8, 32, 32, 16, 8, 0},    {256, 32, 16, 32, 8, 4, 0},
+    {256, 32, 8, 64, 16, 4, 0},   {128, 32, 8, 32, 8, 4, 0},    {64, 16, 8, 16, 8, 4, 0},
     {64, 32, 2, 32, 8, 4, 0},
 };
 
-/* Rows are those of the request's group: see decode_rows(). */
+/* Rows are those of the request's group: see decode_rows(). Where they are fewer than lanes / tx,
+ * so are the lanes. */
 static const struct tile decode_tiles[] = {
-    {128, 32, 0, 64, 32, 16, 1}, {128, 32, 0, 64, 32, 8, 1}, {128, 32, 0, 32, 16, 8, 1},
-    {128, 32, 0, 32, 8, 4, 0},   {64, 32, 0, 32, 8, 4, 0},   {32, 16, 0, 16, 8, 4, 0},
+    {256, 32, 0, 64, 32, 16, 1}, {256, 32, 0, 64, 32, 8, 1}, {256, 32, 0, 64, 16, 8, 1},
+    {256, 64, 0, 64, 16, 8, 1},  {256, 64, 0, 64, 16, 4, 1}, {256, 32, 0, 32, 16, 8, 1},
+    {256, 32, 0, 32, 16, 4, 1},  {256, 32, 0, 32, 16, 8, 0}, {512, 64, 0, 64, 16, 4, 1},
+    {512, 64, 0, 64, 16, 4, 0},  {256, 32, 0, 32, 8, 4, 0},  {128, 32, 0, 32, 8, 4, 0},
+    {64, 32, 0, 32, 8, 4, 0},    {32, 16, 0, 16, 8, 4, 0},
 };
 
 /* Where lanes are loops and shared memory is memory, small tiles compile and run faster. */
@@ -56,8 +57,17 @@ static uint32_t lane_registers(const struct tile *tile, const struct rapt_select
         k_words /= per_word;
         v_words /= per_word;
     }
+    /* Quantizing Q and scaling the sums of integers takes some more; so do terms of logits, lists,
+     * and turning Q. */
+    uint32_t more = request->integer_dot == RAPT_CHOICE_ALWAYS ? 2 * rows + rows * keys : 0;
+    if (request->features & (RAPT_FEAT_ALIBI | RAPT_FEAT_BIAS_F32 | RAPT_FEAT_BIAS_F16))
+        more += 2 * rows;
+    if (request->features & RAPT_FEAT_BLOCKS)
+        more += 2 * rows;
+    if (request->features & RAPT_FEAT_ROPE_Q)
+        more += 4;
     return 2 * rows * rapt_tile_lane_dims(request->head_dim_v, tile->tx) + rows * keys + 8 * rows +
-           (k_words > v_words ? k_words : v_words);
+           (k_words > v_words ? k_words : v_words) + more;
 }
 
 /* The tile with the caller's rows and keys: fewer lanes where they do not divide. */
@@ -98,16 +108,15 @@ static void fill_choice(const struct tile *tile, const struct rapt_select_reques
     choice->spec[RAPT_SPEC_TILE_B] = tile->tx;
     choice->spec[RAPT_SPEC_TILE_C] = tile->v_keys;
     choice->spec[RAPT_SPEC_TILE_D] = tile->whole_q;
-    uint32_t key_bytes =
-        rapt_tile_key_bytes(rapt_kv_row_scales(request->kv_type, request->head_dim) != 0,
-                            request->n_kv_segments > 1);
+    uint32_t key_bytes = rapt_tile_key_bytes(
+        rapt_kv_row_scales(request->kv_type, request->head_dim) != 0, request->n_kv_segments > 1);
     choice->shared_bytes = request->integer_dot == RAPT_CHOICE_ALWAYS
                                ? rapt_tile_dot_shared_bytes(choice->spec, key_bytes)
                                : rapt_tile_shared_bytes(choice->spec, key_bytes);
 }
 
-int rapt_select_tile_spills(const struct rapt_kernel_choice *choice,
-                            const struct rapt_select_request *request)
+static uint32_t registers_of(const struct rapt_kernel_choice *choice,
+                             const struct rapt_select_request *request)
 {
     struct tile tile = {
         .workgroup = choice->workgroup_size,
@@ -117,7 +126,36 @@ int rapt_select_tile_spills(const struct rapt_kernel_choice *choice,
         .slice = choice->spec[RAPT_SPEC_TILE_A],
         .v_keys = choice->spec[RAPT_SPEC_TILE_C],
     };
-    return lane_registers(&tile, request) > MAX_LANE_REGISTERS;
+    return lane_registers(&tile, request);
+}
+
+int rapt_select_tile_spills(const rapt_caps *caps, const struct rapt_kernel_choice *choice,
+                            const struct rapt_select_request *request)
+{
+    return registers_of(choice, request) > rapt_select_budget(caps).registers;
+}
+
+/* Whether a tile can be had on the device in a pass: 0 wants it within the whole budget, 1 within
+ * the registers that do not spill, 2 within limits. */
+static int tile_fits(const rapt_caps *caps, const struct rapt_select_request *request,
+                     const struct rapt_kernel_choice *choice, int pass)
+{
+    const struct rapt_tile_budget budget = rapt_select_budget(caps);
+    uint32_t registers = registers_of(choice, request), lanes = choice->workgroup_size;
+    if (pass == 0)
+        return registers <= budget.decode_registers &&
+               choice->shared_bytes <= budget.decode_shared_bytes * lanes;
+    return pass == 2 || registers <= budget.registers;
+}
+
+/* Lanes a workgroup may have, with subgroups of the size to ask for. */
+static uint32_t most_lanes(const rapt_caps *caps, uint32_t subgroup_size)
+{
+    uint32_t lanes = caps->max_workgroup_invocations < caps->max_workgroup_size[0]
+                         ? caps->max_workgroup_invocations
+                         : caps->max_workgroup_size[0];
+    uint32_t in_subgroups = subgroup_size * caps->max_workgroup_subgroups;
+    return in_subgroups && in_subgroups < lanes ? in_subgroups : lanes;
 }
 
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
@@ -126,10 +164,9 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
     const struct tile *tiles = decode ? decode_tiles : prefill_tiles;
     size_t n_tiles = decode ? sizeof decode_tiles / sizeof *decode_tiles
                             : sizeof prefill_tiles / sizeof *prefill_tiles;
+    const struct rapt_tile_budget budget = rapt_select_budget(caps);
     uint32_t limit = caps->max_shared_memory, least = UINT32_MAX;
-    uint32_t lanes = caps->max_workgroup_invocations < caps->max_workgroup_size[0]
-                         ? caps->max_workgroup_invocations
-                         : caps->max_workgroup_size[0];
+    uint32_t lanes = most_lanes(caps, budget.subgroup_size);
     uint32_t keys = request->pages_per_block ? request->pages_per_block * request->page_size
                                              : request->block_kv;
     int asked = keys || (request->block_q && !decode) || request->shared_memory_limit;
@@ -137,19 +174,19 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
         limit = request->shared_memory_limit;
     if (keys % 4 != 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "a tile of %u keys: expected a multiple of 4", keys);
-    /* First within the registers, then whatever the device can hold at all. */
-    for (int any = 0; any < 2; any++)
+    /* First within the budget, then within its registers, then whatever the device can hold. */
+    for (int pass = decode ? 0 : 1; pass < 3; pass++)
         for (size_t i = 0; i < n_tiles + 1; i++) {
             int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
             if (i == 0 && !cpu)
                 continue;
             struct tile tile = apply_knobs(i == 0 ? cpu_tile : tiles[i - 1], request, decode);
             fill_choice(&tile, request, choice);
+            choice->required_subgroup_size = budget.subgroup_size;
             if (tile.workgroup > lanes)
                 continue;
             least = choice->shared_bytes < least ? choice->shared_bytes : least;
-            if (choice->shared_bytes <= limit &&
-                (any || i == 0 || !rapt_select_tile_spills(choice, request)))
+            if (choice->shared_bytes <= limit && (i == 0 || tile_fits(caps, request, choice, pass)))
                 return RAPT_OK;
         }
     return rapt_fail(asked ? RAPT_ERROR_ARGUMENT : RAPT_ERROR_UNSUPPORTED,

@@ -6,14 +6,24 @@
 
 #include "select.h"
 
-/* Fills workgroup_size, rows, block_kv, shared_bytes and the tile constants of spec, leaving the rest
- * of the choice alone. Knobs of the request replace what would be chosen; the lanes follow. Errors:
- * ARGUMENT (a knob is too large, or block_kv no multiple of 4), UNSUPPORTED (no tile fits). */
+/* Fills workgroup_size, rows, block_kv, shared_bytes, required_subgroup_size and the tile constants
+ * of spec, leaving the rest of the choice alone. Knobs of the request replace what would be chosen;
+ * the lanes follow. Errors: ARGUMENT (a knob is too large, or block_kv no multiple of 4),
+ * UNSUPPORTED (no tile fits). */
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                              int decode, struct rapt_kernel_choice *choice);
 
-/* Whether a lane of such a tile wants more registers than compilers like to give. */
-int rapt_select_tile_spills(const struct rapt_kernel_choice *choice,
+/* What a device gives a lane: registers of 32 bits that a tile may take without spilling; and in
+ * decode, which waits for memory and hides that by numbers, those registers and bytes of shared
+ * memory with which several subgroups run at once. */
+struct rapt_tile_budget {
+    uint32_t registers, decode_registers, decode_shared_bytes;
+    uint32_t subgroup_size; /* to ask for; 0 = any */
+};
+struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select.c: it knows vendors */
+
+/* Whether a lane of such a tile wants more registers than it is given. */
+int rapt_select_tile_spills(const rapt_caps *caps, const struct rapt_kernel_choice *choice,
                             const struct rapt_select_request *request);
 
 #endif

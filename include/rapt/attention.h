@@ -107,6 +107,8 @@ typedef struct rapt_caps {
         uint16_t m, n, k;
         uint8_t a, b, c, r; /* VkComponentTypeKHR below 64, else RAPT_COMPONENT_* */
     } coopmat_shapes[32];
+
+    uint32_t max_workgroup_subgroups; /* where kernels ask for a subgroup size; 0 = unknown */
 } rapt_caps;
 
 /* Component types whose VkComponentTypeKHR does not fit a byte. */

@@ -240,7 +240,8 @@ static void more_shared_memory_never_hurts(void **state)
                 fitted = 1;
                 assert_true(s.prefill.shared_bytes <= limit && s.decode.shared_bytes <= limit);
                 uint32_t area = s.prefill.rows * s.prefill.block_kv;
-                uint32_t spills = s.cpu ? 0 : rapt_select_tile_spills(&s.prefill, &request);
+                uint32_t spills =
+                    s.cpu ? 0 : rapt_select_tile_spills(&devices[i], &s.prefill, &request);
                 /* registers come first: a tile that spills gives way to one that does not; and CPUs
                  * have a small tile of their own, which they take as soon as it fits */
                 int own = is_cpu && area == best;
@@ -252,6 +253,49 @@ static void more_shared_memory_never_hurts(void **state)
             }
             assert_true(fitted);
         }
+}
+
+/* What tests/vendor found their compilers to want. */
+static void lanes_stay_within_the_budget(void **state)
+{
+    static const char *const chips[] = {"navi21", "gfx1201", "ga102", "b580", "tgl"};
+    static const uint32_t dims[] = {64, 128, 256, 512};
+    (void)state;
+    for (size_t i = 0; i < sizeof chips / sizeof *chips; i++) {
+        const rapt_caps *caps = device_named(chips[i]);
+        uint32_t subgroup = caps->vendor_id == 0x8086 ? caps->min_subgroup_size : 0;
+        for (uint32_t group = 1; group <= 16; group *= 2)
+            for (size_t d = 0; d < 4; d++) {
+                struct rapt_select_request request =
+                    request_of(group, dims[d], dims[d], RAPT_TYPE_F16, 16);
+                struct rapt_selection s;
+                assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+                assert_int_equal(s.prefill.required_subgroup_size, subgroup);
+                assert_int_equal(s.decode.required_subgroup_size, subgroup);
+                assert_false(rapt_select_tile_spills(caps, &s.prefill, &request));
+                assert_false(rapt_select_tile_spills(caps, &s.decode, &request));
+                if (s.decode.shared_bytes > 128 * s.decode.workgroup_size)
+                    fail_msg("%s, group %u, D %u: %u bytes for %u lanes", chips[i], group, dims[d],
+                             s.decode.shared_bytes, s.decode.workgroup_size);
+            }
+    }
+}
+
+static void subgroups_are_asked_for_within_limits(void **state)
+{
+    (void)state;
+    rapt_caps caps = *device_named("b580");
+    struct rapt_select_request request = request_of(16, 512, 512, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    for (caps.max_workgroup_subgroups = 32; caps.max_workgroup_subgroups >= 4;
+         caps.max_workgroup_subgroups /= 2) {
+        assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+        assert_true(s.decode.workgroup_size <= 16 * caps.max_workgroup_subgroups);
+        assert_true(s.prefill.workgroup_size <= 16 * caps.max_workgroup_subgroups);
+    }
+    caps.features &= ~RAPT_FEATURE_SUBGROUP_SIZE_CONTROL;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_int_equal(s.decode.required_subgroup_size, 0);
 }
 
 /* --------------------------------------------------------------------------------------- rules */
@@ -468,6 +512,8 @@ int main(void)
         cmocka_unit_test(quantized_shapes_fit),
         cmocka_unit_test(tiles_shrink_gently),
         cmocka_unit_test(more_shared_memory_never_hurts),
+        cmocka_unit_test(lanes_stay_within_the_budget),
+        cmocka_unit_test(subgroups_are_asked_for_within_limits),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
         cmocka_unit_test(why_names_the_matrix_units),
