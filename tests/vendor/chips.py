@@ -35,7 +35,7 @@ CHIPS = {
 }
 KEY = ["chip", "use", "kv", "dims", "group", "how"]
 CHOICE = ["kernel", "lanes", "rows", "keys", "tile_b"]
-NUMBERS = ["subgroup", "registers", "spills", "fills", "scratch_bytes", "shared_bytes", "waves",
+NUMBERS = ["subgroup", "registers", "spills", "fills", "moved", "scratch_bytes", "shared_bytes", "waves",
            "instructions", "cycles"]
 COLUMNS = KEY + CHOICE + NUMBERS
 
@@ -154,7 +154,7 @@ def docs(arguments):
     print("# Devices\n\n"
           "Made by `tests/vendor/chips.py docs` from `tests/vendor/chips.csv` and "
           "`tests/vendor/executed.txt`.\n\n## Executed\n\n"
-          "| device | driver | date | what ran |\n|---|---|---|---|")
+          "| device | driver | last | what ran |\n|---|---|---|---|")
     for cells in executed_devices(arguments.executed):
         print("| " + " | ".join(cells) + " |")
     print(f"\n## Compiled only\n\n"
@@ -163,8 +163,8 @@ def docs(arguments):
           f"that kernels compile, what they spill, and how many subgroups the compiler expects to run at "
           f"once, not that results are right.\n\n"
           f"Spills / fills: of the worst pipeline. Occupancy: of the lowest, in the driver's own unit "
-          f"(AMD: waves per SIMD; NVIDIA: warps per multiprocessor; Qualcomm: waves per core; Intel's "
-          f"driver does not tell).\n\n"
+          f"(AMD: waves per SIMD, on RDNA one of 64 lanes counts as two; NVIDIA: warps per multiprocessor; "
+          f"Qualcomm: waves per core; Intel's driver does not tell).\n\n"
           f"| chip | driver | pipelines | prefill: spills / fills | prefill: occupancy "
           f"| decode: spills / fills | decode: occupancy | all others: spills |\n"
           f"|---|---|---|---|---|---|---|---|")

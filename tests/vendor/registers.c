@@ -143,9 +143,9 @@ static void add_line(struct table *table, const char *use, const struct shape *s
         s.shared_bytes = choice->shared_bytes;
     printf("%s,%s,%s,%u,%u,%u,%u", table->chip, key, rapt_kernel_name(choice->kernel),
            choice->workgroup_size, choice->rows, choice->block_kv, choice->spec[RAPT_SPEC_TILE_B]);
-    const long long numbers[] = {s.subgroup, s.registers,     s.spills,
-                                 s.fills,    s.scratch_bytes, s.shared_bytes,
-                                 s.waves,    s.instructions,  s.cycles};
+    const long long numbers[] = {s.subgroup,     s.registers,     s.spills,       s.fills,
+                                 s.moved,        s.scratch_bytes, s.shared_bytes, s.waves,
+                                 s.instructions, s.cycles};
     for (size_t i = 0; i < COUNT(numbers); i++)
         print_number(numbers[i]);
     printf("\n");

@@ -121,8 +121,8 @@ static const struct {
     }
     /* radv */
     MEANS("VGPRs", registers),
-    ADDS("Spilled SGPRs", spills),
-    ADDS("Spilled VGPRs", spills),
+    MEANS("Spilled SGPRs", moved),
+    MEANS("Spilled VGPRs", spills),
     MEANS("Scratch size", scratch_bytes),
     MEANS("LDS size", shared_bytes),
     MEANS("Subgroups per SIMD", waves),
@@ -137,10 +137,9 @@ static const struct {
     MEANS("Cycles", cycles),
     /* nvk */
     MEANS("Number of GPRs", registers),
-    ADDS("Spills to memory", spills),
-    ADDS("Fills from memory", fills),
-    ADDS("Spills to reg", spills),
-    ADDS("Fills from reg", fills),
+    MEANS("Spills to memory", spills),
+    MEANS("Fills from memory", fills),
+    MEANS("Spills to reg", moved),
     MEANS("SLM size", scratch_bytes),
     MEANS("Max warps/SM", waves),
     MEANS("Instruction count", instructions),
@@ -149,10 +148,9 @@ static const struct {
     MEANS("Registers used", registers),
     MEANS("Instruction Count", instructions),
     MEANS("Max Waves Per Core", waves),
-    ADDS("STP Count", spills),
-    ADDS("LDP Count", fills),
+    MEANS("STP Count", spills),
+    MEANS("LDP Count", fills),
 #undef MEANS
-#undef ADDS
 };
 
 static long long value_of(const VkPipelineExecutableStatisticKHR *statistic)
@@ -171,14 +169,9 @@ static long long value_of(const VkPipelineExecutableStatisticKHR *statistic)
 
 static void take(const VkPipelineExecutableStatisticKHR *statistic, struct statistics *out)
 {
-    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
-        if (strcmp(meanings[i].name, statistic->name) != 0)
-            continue;
-        long long *member = (long long *)(void *)((char *)out + meanings[i].member);
-        if (*member < 0 || !meanings[i].adds)
-            *member = 0;
-        *member += value_of(statistic);
-    }
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
+        if (strcmp(meanings[i].name, statistic->name) == 0)
+            *(long long *)(void *)((char *)out + meanings[i].member) = value_of(statistic);
 }
 
 static rapt_status read_executable(struct vendor_device *vendor, VkPipeline pipeline,

@@ -12,8 +12,11 @@
  * registers of AMD, 32-bit ones of NVIDIA, vec4s of Qualcomm, most live at once of Intel (of 32
  * bytes). */
 struct statistics {
-    long long subgroup, registers, spills, fills, scratch_bytes, shared_bytes;
-    long long waves; /* AMD: per SIMD; NVIDIA: per multiprocessor; Qualcomm: per core */
+    long long subgroup, registers, spills, fills; /* to and from memory */
+    long long moved; /* from registers of one sort to another: AMD's scalars, NVIDIA's predicates */
+    long long scratch_bytes, shared_bytes;
+    long long waves; /* AMD: per SIMD, on RDNA one of 64 lanes counts as two; NVIDIA: per
+                        multiprocessor; Qualcomm: per core */
     long long instructions, cycles;
 };
 
