@@ -133,10 +133,8 @@ static int check(struct attend *attend, struct outcome *outcome)
     rapt_reference_params params = reference_params();
     rapt_error *error = &outcome->error;
     error->struct_size = sizeof *error;
-    rapt_bound_kind kind =
-        outcome->info.plan.integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE;
-    rapt_status status =
-        rapt_reference_check(&attend->problem, &params, &outcome->result, kind, error);
+    rapt_status status = rapt_reference_check(&attend->problem, &params, &outcome->result,
+                                              device_bound(&outcome->info.plan), error);
     if (status)
         return cli_fail_status(status, "--check");
     if (given(attend, ATTEND_CHECK_LIMIT)) {
@@ -322,6 +320,7 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
         add_text(kernels, "stage", plan->stage_kernel);
         add_text(kernels, "append", plan->append_kernel);
         cJSON_AddBoolToObject(json, "integer_dot", plan->integer_dot);
+        cJSON_AddBoolToObject(json, "matrix_units", plan->matrix_units);
         cJSON_AddNumberToObject(json, "items", outcome->info.step.n_items);
         cJSON_AddNumberToObject(json, "merges", outcome->info.step.n_merges);
         cJSON_AddNumberToObject(json, "pairs", (double)cost->pairs);

@@ -53,7 +53,8 @@ struct bench_row {
                                                  BENCH_SHARED, of K/V */
     uint64_t listed_pairs;                    /* BENCH_TABLE */
     double e, bound_e; /* against the reference, on sampled rows */
-    int ok, integer_dot;
+    int ok;
+    rapt_bound_kind bound;
     char kernels[160], why[256];
     char skipped[256]; /* why the row was not measured; "" = it was */
 };

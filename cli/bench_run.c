@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench.h"
 #include "cli.h"
+#include "device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
     rapt_easy_job_info info = {.struct_size = sizeof info};
     rapt_easy_job_get_info(job, &info);
     row->cost = info.cost;
-    row->integer_dot = info.plan.integer_dot;
+    row->bound = device_bound(&info.plan);
     const char *names[] = {info.plan.prefill_kernel, info.plan.decode_kernel,
                            info.plan.stage_kernel, info.plan.merge_kernel};
     /* Only those this step runs. */
@@ -81,7 +82,7 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
 static rapt_status check(const struct case_data *data, struct bench_row *row)
 {
     rapt_error error;
-    rapt_status status = case_check(data, row->integer_dot, &error);
+    rapt_status status = case_check(data, row->bound, &error);
     row->e = error.e;
     row->bound_e = error.bound_e;
     row->ok = status == RAPT_OK && error.ok;

@@ -2,6 +2,7 @@
 #include "case.h"
 
 #include "cli.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -249,7 +250,7 @@ static int reduction_agrees(const struct case_data *data)
     return 1;
 }
 
-rapt_status case_check(const struct case_data *data, int integer_dot, rapt_error *out_error)
+rapt_status case_check(const struct case_data *data, rapt_bound_kind kind, rapt_error *out_error)
 {
     rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 4};
     uint64_t n_rows = (uint64_t)data->cu_q[data->spec->n_seqs] * data->spec->n_q_heads;
@@ -259,9 +260,7 @@ rapt_status case_check(const struct case_data *data, int integer_dot, rapt_error
         params.row_first = params.row_step / 2;
     }
     *out_error = (rapt_error){.struct_size = sizeof *out_error};
-    return rapt_reference_check(&data->problem, &params, &data->result,
-                                integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE,
-                                out_error);
+    return rapt_reference_check(&data->problem, &params, &data->result, kind, out_error);
 }
 
 void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,
@@ -289,7 +288,7 @@ void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,
     report->error.struct_size = sizeof report->error;
     report->reduction_ok = !report->status && reduction_agrees(data);
     if (!report->status)
-        report->status = case_check(data, report->info.plan.integer_dot, &report->error);
+        report->status = case_check(data, device_bound(&report->info.plan), &report->error);
     if (report->status)
         snprintf(report->message, sizeof report->message, "%s", rapt_last_error());
     report->total_seconds = cli_seconds() - start;

@@ -6,6 +6,7 @@
  * a whole rapt_problem, is run on the device and compared with the reference. */
 
 #include <rapt/easy.h>
+#include <rapt/reference.h>
 
 #define CASE_MAX_SEQS 8
 
@@ -73,7 +74,7 @@ int case_make(const struct case_spec *spec, uint64_t seed, struct case_data *out
 void case_finish(struct case_data *data);
 
 /* The result against the reference, in about spec->check_rows rows. */
-rapt_status case_check(const struct case_data *data, int integer_dot, rapt_error *out_error);
+rapt_status case_check(const struct case_data *data, rapt_bound_kind kind, rapt_error *out_error);
 
 /* Runs it `n_repeats` times and compares. Never prints; look at out_report->status. */
 void case_run(rapt_easy *easy, struct case_data *data, uint32_t n_repeats,

@@ -78,3 +78,10 @@ const char *device_type_name(uint32_t type)
                                         "CPU"};
     return type < sizeof names / sizeof *names ? names[type] : "other";
 }
+
+rapt_bound_kind device_bound(const rapt_plan_info *plan)
+{
+    return plan->matrix_units  ? RAPT_BOUND_MATRIX_F16
+           : plan->integer_dot ? RAPT_BOUND_INTEGER_DOT
+                               : RAPT_BOUND_PORTABLE;
+}

@@ -5,6 +5,7 @@
 /* Making the easy tier's device as the options and the environment say. */
 
 #include <rapt/easy.h>
+#include <rapt/reference.h>
 
 /* `select` and `disable` are the values of --device and --disable, or NULL. 0, or an exit code
  * after a line on stderr. */
@@ -21,5 +22,8 @@ int device_close(rapt_easy **easy, int code);
 /* "llvmpipe (LLVM 15.0.6, 256 bits), Mesa 22.3.6" into `text`; returns it. */
 char *device_text(const rapt_caps *caps, char *text, size_t text_bytes);
 const char *device_type_name(uint32_t type);
+
+/* The bound that results of a plan hold. */
+rapt_bound_kind device_bound(const rapt_plan_info *plan);
 
 #endif

@@ -76,7 +76,9 @@ static void describe(const struct rapt_selection *selection, int append, const c
         .decode_kernel = rapt_kernel_name(selection->decode.kernel),
         .merge_kernel = rapt_kernel_name(selection->merge.kernel),
         .stage_kernel = rapt_kernel_name(selection->stage.kernel),
-        .path = selection->cpu ? "cpu" : "portable",
+        .path = selection->cpu      ? "cpu"
+                : selection->matrix ? "coopmat"
+                                    : "portable",
         .why = why,
         .block_q = prefill->rows,
         .block_kv = prefill->block_kv,
@@ -87,6 +89,7 @@ static void describe(const struct rapt_selection *selection, int append, const c
         .workgroup_size = prefill->workgroup_size,
         .append_kernel = rapt_kernel_name(append),
         .integer_dot = selection->integer_dot,
+        .matrix_units = selection->matrix,
     };
     rapt_params_write(out_info, &info, sizeof info);
 }

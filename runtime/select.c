@@ -7,6 +7,7 @@
 #include "error.h"
 #include "kernel_table.h"
 #include "numbers.h"
+#include "select_matrix.h"
 #include "select_tiles.h"
 
 #include <stdio.h>
@@ -224,6 +225,27 @@ static const char *integer_dot_reason(const rapt_caps *caps,
     return row_reason(caps, find_portable("", request, 1));
 }
 
+/* Why products are not left to matrix units; NULL if they are. */
+static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select_request *request)
+{
+    struct rapt_kernel_choice choice = {0};
+    int row = find_row("prefill", request->kv_type, "cm");
+    if (request->path == RAPT_PATH_PORTABLE)
+        return "the portable path was asked for";
+    if (row < 0)
+        return "no row for K/V of this type";
+    const char *why = row_reason(caps, row);
+    if (!why && request->q_type != RAPT_TYPE_F16)
+        why = "they take queries of f16";
+    if (!why && request->n_kv_segments > 1)
+        why = "their rows read pools in one piece";
+    if (!why)
+        why = rapt_select_matrix_tile(caps, request, &choice);
+    if (!why && request->path == RAPT_PATH_AUTO && caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
+        why = "a CPU driver's are slower than its own rows";
+    return why;
+}
+
 /* Why a family cannot be used here; NULL if it can. */
 static const char *family_reason(const struct cpu_family *family, const rapt_caps *caps,
                                  const struct rapt_select_request *request)
@@ -251,7 +273,7 @@ static const char *cpu_reason(const rapt_caps *caps, const struct rapt_select_re
     uint32_t major = caps->driver_major ? caps->driver_major : 26;
     if (!(caps->features & RAPT_FEATURE_CPU_ROWS))
         return caps->supported & RAPT_FEATURE_CPU_ROWS ? "cpu_rows is disabled"
-                                                       : "this version has no matrix kernels";
+                                                       : "it is not Mesa's CPU driver";
     for (size_t i = 0; i < N_CPU_FAMILIES; i++) {
         const struct cpu_family *family = &cpu_families[i];
         if (major < family->major_min || major > family->major_max)
@@ -312,6 +334,18 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
     return status;
 }
 
+static rapt_status choose_matrix(const rapt_caps *caps, const struct rapt_select_request *request,
+                                 struct rapt_kernel_choice *choice)
+{
+    const char *why = request->q_type != RAPT_TYPE_F16
+                          ? "they take queries of f16"
+                          : rapt_select_matrix_tile(caps, request, choice);
+    if (why)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "matrix units: %s", why);
+    fill_spec(request, choice);
+    return RAPT_OK;
+}
+
 /* Workgroup size of the small kernels: what they like, within the device's limits. */
 static uint32_t small_workgroup(const rapt_caps *caps, uint32_t wanted)
 {
@@ -334,10 +368,8 @@ static void choose_small(const rapt_caps *caps, const struct rapt_select_request
 
 static rapt_status check_request(const rapt_caps *caps, const struct rapt_select_request *request)
 {
-    if (request->path == RAPT_PATH_COOPMAT || request->path == RAPT_PATH_COOPMAT2)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED,
-                         "path %s is not in this version: its kernels use no matrix units",
-                         request->path == RAPT_PATH_COOPMAT ? "coopmat" : "coopmat2");
+    if (request->path == RAPT_PATH_COOPMAT2)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "path coopmat2 is not in this version");
     if (request->shared_memory_limit > caps->max_shared_memory)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "shared_memory_limit is %u: %s has %u bytes of shared memory",
@@ -365,6 +397,8 @@ static rapt_status find_forced(const struct rapt_select_request *request,
         const struct cpu_family *family = family_of(kernel);
         int is_dot = !segments && kernel == find_portable(forced[i].op, request, 1);
         int is_own = kernel == find_portable(forced[i].op, request, 0);
+        if (!segments && kernel == find_row(forced[i].op, request->kv_type, "cm"))
+            is_own = out->matrix = 1;
         if (family && !segments)
             is_own = kernel == find_row(forced[i].op, request->kv_type, family->path) ||
                      kernel == find_row(forced[i].op, RAPT_TYPE_DEFAULT, family->path);
@@ -385,6 +419,16 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
     const struct cpu_family *family = NULL;
     if (request->force_prefill || request->force_decode)
         return find_forced(request, out);
+    const char *no_matrix = matrix_reason(caps, request);
+    if (no_matrix && request->path == RAPT_PATH_COOPMAT)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "path coopmat: %s", no_matrix);
+    if (!no_matrix) {
+        out->matrix = 1;
+        out->prefill.kernel = find_row("prefill", request->kv_type, "cm");
+        out->decode.kernel = find_portable("decode", request, 0);
+        snprintf(out->why, sizeof out->why, "prefill on matrix units, decode in portable rows");
+        return RAPT_OK;
+    }
     const char *why = cpu_reason(caps, request, &family);
     const char *no_dot = integer_dot_reason(caps, request);
     out->integer_dot = no_dot == NULL;
@@ -402,16 +446,20 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
         if (strcmp(path, "lps") == 0 && dims > 512)
             decode = -1; /* each load is a loop: many of them take long to compile */
         out->decode.kernel = row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
-        snprintf(out->why, sizeof out->why, "the CPU driver's own rows for Mesa %u.%u",
-                 caps->driver_major, caps->driver_minor);
+        snprintf(out->why, sizeof out->why,
+                 "the CPU driver's own rows for Mesa %u.%u; no matrix units: %s",
+                 caps->driver_major, caps->driver_minor, no_matrix);
         return RAPT_OK;
     }
     int asked = request->integer_dot == RAPT_CHOICE_ALWAYS && no_dot;
-    snprintf(out->why, sizeof out->why, "portable rows%s: %s%s%s%s",
+    int is_cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    snprintf(out->why, sizeof out->why, "portable rows%s: %s%sno matrix units: %s%s%s",
              out->integer_dot ? ", keys in integers" : "",
-             family ? "integer dot products were asked for" : why,
-             caps->features & RAPT_FEATURE_COOPMAT ? ", though the device has matrix units" : "",
-             asked ? "; no integer dot products: " : "", asked ? no_dot : "");
+             family   ? "integer dot products were asked for"
+             : is_cpu ? why
+                      : "",
+             family || is_cpu ? "; " : "", no_matrix, asked ? "; no integer dot products: " : "",
+             asked ? no_dot : "");
     return RAPT_OK;
 }
 
@@ -457,6 +505,8 @@ static rapt_status choose_attention(const rapt_caps *caps,
         fill_spec(request, &out->prefill);
         stage_choice(caps, request, out, family);
         status = check_row(caps, "stage", out->stage.kernel);
+    } else if (out->matrix && out->prefill.kernel >= 0) {
+        status = choose_matrix(caps, request, &out->prefill);
     } else if (out->prefill.kernel >= 0) {
         status = choose_portable(caps, request, 0, &out->prefill);
     }

@@ -42,6 +42,7 @@ struct rapt_selection {
     uint32_t decode_rows; /* sequences with at most this many packed rows go to the decode kernel */
     int cpu;              /* the CPU driver's rows */
     int integer_dot;      /* keys are multiplied in integers */
+    int matrix;           /* prefill on matrix units */
     int staged;           /* prefill items read K/V from staged f32 rows */
     uint32_t stage_rows;  /* rows the staging slice holds: bounded scratch */
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */

@@ -254,7 +254,8 @@ RAPT_API rapt_status rapt_kernel_get_info(const rapt_caps *caps, uint32_t index,
 typedef enum rapt_path {
     RAPT_PATH_AUTO = 0,
     RAPT_PATH_PORTABLE = 1, /* f32 math, no matrix units; on the CPU driver its own rows count */
-    RAPT_PATH_COOPMAT = 2,  /* not in this version: UNSUPPORTED */
+    RAPT_PATH_COOPMAT = 2,  /* prefill on matrix units (VK_KHR_cooperative_matrix): Q, K, V of f16;
+                               UNSUPPORTED with the reason where that is not to be had */
     RAPT_PATH_COOPMAT2 = 3  /* not in this version: UNSUPPORTED */
 } rapt_path;
 
@@ -368,11 +369,12 @@ RAPT_API void rapt_plan_destroy(rapt_plan **plan);
 typedef struct rapt_plan_info {
     size_t struct_size;
     const char *prefill_kernel, *decode_kernel, *merge_kernel, *stage_kernel; /* NULL = unused */
-    const char *path;       /* "portable" or "cpu" */
+    const char *path;       /* "portable", "cpu" or "coopmat" */
     const char *why;        /* why not a faster path, one line */
     uint32_t block_q, block_kv, decode_rows, shared_memory_bytes, workgroup_size;
     const char *append_kernel; /* NULL = unused */
     int integer_dot;           /* keys are multiplied in integers: the coarser bound holds */
+    int matrix_units;          /* prefill takes products of f16: RAPT_BOUND_MATRIX_F16 holds */
 } rapt_plan_info;
 RAPT_API void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info);
 

@@ -25,10 +25,7 @@
 #include "kv.glsl"
 #include "logits.glsl"
 #include "output.glsl"
-
-layout(set = 0, binding = RAPT_BIND_Q, std430) readonly buffer Q1 { uint q_words[]; };
-layout(set = 0, binding = RAPT_BIND_Q, std430) readonly buffer Q4 { uvec4 q_quads[]; };
-layout(set = 0, binding = RAPT_BIND_WORK, std430) buffer Work { float work_floats[]; };
+#include "item.glsl"
 
 const uint FOLD_KEYS = 256;
 const uint TX = TILE_B, TY = WG_SIZE / TX;
@@ -55,26 +52,8 @@ shared vec4 whole_q[1 + TILE_D * BLOCK_Q * Q_PITCH];
 #endif
 shared vec4 v_tile[V_KEYS * V_PITCH];
 shared vec4 lanes_of_row[BLOCK_Q * TX / 4];
-shared uvec2 key_at[2 * BLOCK_KV]; /* of this tile and of the next, by turns */
-#if HAS_SCALES
-shared uvec2 scale_at[2 * BLOCK_KV];
-#endif
-#ifdef SEGMENTS
-shared uint piece_at[2 * BLOCK_KV];
-#endif
-shared ivec2 keys_of_row[BLOCK_Q];
-shared int latest_first, earliest_last; /* keys between these all rows may see */
 
-struct work_item {
-    uint seq, kv_head, row_first, n_rows, kv_begin, kv_end, partial, head_first;
-};
-
-#ifdef TOKEN_LISTS
-#include "token_lists.glsl"
-#endif
-
-uint lane, tx, ty;
-work_item item;
+uint tx, ty;
 bvec2 aligned; /* K's rows, V's rows: for wide loads */
 
 float score[RM * RN];
@@ -95,34 +74,6 @@ uint row_of(uint i)
 #include "tile_quantized.glsl"
 #endif
 
-#include "rope_q.glsl"
-
-/* Eight dims of a row of Q. */
-void read_q(packed_row row, uint d, out vec4 a, out vec4 b)
-{
-    uint first = push.q_base + step_words[item.seq + SEQ_Q_BASE] +
-                 row.token * header.q_token_stride + row.head * header.q_head_stride;
-    d = min(d, D - 8);
-    uint i = first + d;
-    if (Q_TYPE == RAPT_STORE_F32) {
-        a = uintBitsToFloat(uvec4(q_words[i], q_words[i + 1], q_words[i + 2], q_words[i + 3]));
-        b = uintBitsToFloat(uvec4(q_words[i + 4], q_words[i + 5], q_words[i + 6], q_words[i + 7]));
-    } else {
-        uint w = i >> 1;
-        uvec4 x = uvec4(q_words[w], q_words[w + 1], q_words[w + 2], q_words[w + 3]);
-        if (Q_TYPE == RAPT_STORE_BF16)
-            unpack_bf16(x, a, b);
-        else
-            unpack_f16(x, a, b);
-    }
-#ifdef TOKEN_LISTS /* a step of rows that find Q rotated does not say that these rotate it */
-    if ((FEATURES & RAPT_FEAT_ROPE_Q) != 0)
-#else
-    if (wants(RAPT_FEAT_ROPE_Q))
-#endif
-        rotate_eight(item.seq, row.token, first, d, a, b);
-}
-
 #ifdef INTEGER_DOT
 #include "tile_dot.glsl"
 #else
@@ -132,8 +83,7 @@ void load_q(uint slice)
     float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0);
     [[unroll]] for (uint n = 0; n < Q_LOADS; n++) {
         uint t = n * WG_SIZE + lane, d = slice * SLICE + t % K_EIGHTS * 8;
-        uint r = min(min(t / K_EIGHTS, BLOCK_Q - 1), item.n_rows - 1);
-        packed_row row = find_row(item.head_first, item.row_first + r);
+        packed_row row = row_in_item(min(t / K_EIGHTS, BLOCK_Q - 1));
         vec4 a, b;
         read_q(row, d, a, b);
         a = d < D ? a * scale : vec4(0.0);
@@ -151,26 +101,6 @@ void load_q(uint slice)
     }
 }
 #endif
-
-/* Where the keys of a tile lie. Keys past the last repeat it: what lies behind the sequence, or in keys
- * no list names, is never read, and the mask drops them. */
-void find_keys(key_tile keys, uint turn)
-{
-    for (uint i = lane; i < BLOCK_KV; i += WG_SIZE) {
-        uint key = min(keys.begin + i, keys.end - 1);
-#ifdef TOKEN_LISTS
-        key = key_that_exists(item.seq, listed_key(key));
-#endif
-        key_place place = find_key(item.seq, item.kv_head, key);
-        key_at[turn * BLOCK_KV + i] = place.element;
-#if HAS_SCALES
-        scale_at[turn * BLOCK_KV + i] = place.scale;
-#endif
-#ifdef SEGMENTS
-        piece_at[turn * BLOCK_KV + i] = place.piece;
-#endif
-    }
-}
 
 /* ---- the four parts of a tile */
 
@@ -321,50 +251,19 @@ void fold()
 
 /* ---- an item */
 
-void load_item(uint index)
+void start_rows()
 {
-#ifdef TOKEN_LISTS
-    item = find_item(index);
-#else
-    uint w = header.items_word + index * RAPT_STEP_ITEM_WORDS;
-    item = work_item(header.seqs_word + step_words[w] * RAPT_STEP_SEQ_WORDS, step_words[w + 1],
-                     step_words[w + 2], step_words[w + 3], step_words[w + 4], step_words[w + 5],
-                     step_words[w + 6], step_words[w + 11]);
-#endif
-    lane = gl_LocalInvocationIndex;
     tx = lane % TX;
     ty = lane / TX;
     aligned = rows_aligned(item.seq, item.kv_head, LOW_BITS);
-}
-
-void start_rows()
-{
-    if (lane == 0) {
-        latest_first = int(item.kv_begin);
-        earliest_last = int(item.kv_end) - 1;
-    }
-    barrier();
-    for (uint r = lane; r < BLOCK_Q; r += WG_SIZE) {
-        packed_row row = find_row(item.head_first, item.row_first + min(r, item.n_rows - 1));
-#ifdef TOKEN_LISTS
-        ivec2 keys = row_keys(item.seq, row_position(item.seq, row.token), 0,
-                              step_words[item.seq + SEQ_KV_LEN]);
-#else
-        ivec2 keys = row_keys(item.seq, row_position(item.seq, row.token), item.kv_begin, item.kv_end);
-#endif
-        keys_of_row[r] = keys;
-        atomicMax(latest_first, keys.x);
-        atomicMin(earliest_last, keys.y);
-    }
+    find_intervals();
     [[unroll]] for (uint i = 0; i < RM; i++) {
         top[i] = m_whole[i] = NEG_INF;
         l_part[i] = l_whole[i] = 0.0;
         [[unroll]] for (uint c = 0; c < DN; c++)
             o_part[i * DN + c] = o_whole[i * DN + c] = vec4(0.0);
         if (!PLAIN_LOGITS)
-            logit_rows[i] = load_logit_row(
-                item.seq,
-                find_row(item.head_first, item.row_first + min(row_of(i), item.n_rows - 1)));
+            logit_rows[i] = load_logit_row(item.seq, row_in_item(row_of(i)));
     }
 }
 

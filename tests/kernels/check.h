@@ -96,6 +96,7 @@ struct check_target {
     rapt_easy *easy;
     const char *row;
     rapt_type kv;
+    rapt_type q; /* instead of a case's own, DEFAULT = that */
     int force_prefill, force_decode; /* RAPT_KERNEL_* + 1 */
     int decode;                      /* q_len is cut to what decode takes */
     int all_shapes;

@@ -125,7 +125,8 @@ static void run_million(struct check_target *target, rapt_type kv, const char *p
 }
 
 /* All cases on GPUs. CPU drivers compile for seconds what a case runs in milliseconds: there all
- * cases go to f16 K/V, in the portable rows and in those the driver is given by itself. */
+ * cases go to f16 K/V, in the portable rows, in those on matrix units and in those the driver is
+ * given by itself. */
 static int is_thorough(const struct check_target *target, const struct row_name *row, rapt_type kv)
 {
     const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target->easy));
@@ -140,10 +141,20 @@ static int is_thorough(const struct check_target *target, const struct row_name 
         return 1;
     if (kv != RAPT_TYPE_F16)
         return 0;
-    if (strcmp(row->path, "pt") == 0)
+    if (strcmp(row->path, "pt") == 0 || strcmp(row->path, "cm") == 0)
         return 1;
     return rapt_plan_explain(caps, &params, NULL, 0, &info) == RAPT_OK && info.prefill_kernel &&
            split_name(info.prefill_kernel, &usual) && strcmp(usual.path, row->path) == 0;
+}
+
+/* check_case.shapes, up to which cases are run: on a CPU driver matrices of large head dims compile
+ * for a minute each. */
+static int most_shapes(const struct check_target *target, const struct row_name *row, rapt_type kv)
+{
+    const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target->easy));
+    if (strcmp(row->path, "cm") == 0 && caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
+        return 2;
+    return kv == RAPT_TYPE_F16 ? 3 : 1;
 }
 
 static int compiles_slowly(const struct check_target *target)
@@ -229,7 +240,9 @@ static void run_row(struct check_target *target, const struct row_name *row)
                                       "a table in closed form",
                                       NULL};
     static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_F32, RAPT_TYPE_BF16};
+    static const char *const odd[] = {"d72/40 odd", NULL};
     int quick = test_quick();
+    target->q = strcmp(row->path, "cm") == 0 ? RAPT_TYPE_F16 : RAPT_TYPE_DEFAULT;
     target->decode = strcmp(row->op, "decode") == 0;
     if (strcmp(row->op, "append") == 0) {
         target->kv = row->type;
@@ -273,7 +286,9 @@ static void run_row(struct check_target *target, const struct row_name *row)
         if (quick || !is_thorough(target, row, first))
             run_some(target, first, row->path, few);
         else
-            run_cases(target, first, row->path, first == RAPT_TYPE_F16 ? 3 : 1);
+            run_cases(target, first, row->path, most_shapes(target, row, first));
+        if (strcmp(row->path, "cm") == 0 && !quick)
+            run_some(target, first, row->path, odd);
         for (int i = 1; i < 3 && !row->type && !quick; i++)
             run_some(target, types[i], row->path, stages);
         if (target->decode && first == RAPT_TYPE_F16 && !quick)

@@ -390,11 +390,19 @@ void check_problem_describe(const struct check_problem *p, rapt_problem *out)
 }
 
 /* rapt_reference_check's limits are those of tolerance.h. */
-static int limits_agree(const struct check_problem *p, int integer_dot, const rapt_error *error)
+static int limits_agree(const struct check_problem *p, rapt_bound_kind kind,
+                        const rapt_error *error)
 {
     double f = error->bound_stat / TOLERANCE_STAT, e = TOLERANCE_E * f;
-    if (integer_dot) /* these cases' F is far from where it would count; bound_stat says more than F */
+    /* these cases' F is far from where it would count; bound_stat says more than F */
+    if (kind == RAPT_BOUND_INTEGER_DOT)
         e = TOLERANCE_INTEGER_DOT;
+    /* bound_stat says nothing of F before e follows it */
+    if (kind == RAPT_BOUND_MATRIX_F16) {
+        e = fmax(TOLERANCE_MATRIX_F16, e);
+        if (error->bound_stat < TOLERANCE_MATRIX_STAT)
+            return 0;
+    }
     if (p->type[CHECK_OUT] == RAPT_TYPE_F16)
         e += TOLERANCE_OUT_F16;
     if (p->type[CHECK_OUT] == RAPT_TYPE_BF16)
@@ -432,13 +440,14 @@ static int check_result(struct run *run, rapt_error *error)
     rapt_plan_info info = {.struct_size = sizeof info};
     rapt_plan_get_info(run->plan, &info);
     *error = (rapt_error){.struct_size = sizeof *error};
-    rapt_status status = rapt_reference_check(
-        &problem, &params, &result, info.integer_dot ? RAPT_BOUND_INTEGER_DOT : RAPT_BOUND_PORTABLE,
-        error);
+    rapt_bound_kind kind = info.matrix_units  ? RAPT_BOUND_MATRIX_F16
+                           : info.integer_dot ? RAPT_BOUND_INTEGER_DOT
+                                              : RAPT_BOUND_PORTABLE;
+    rapt_status status = rapt_reference_check(&problem, &params, &result, kind, error);
     free(out);
     if (status != RAPT_OK)
         return fail_call(run, "rapt_reference_check");
-    if (!limits_agree(p, info.integer_dot, error))
+    if (!limits_agree(p, kind, error))
         return fail(run, "the reference's limits are not those of tolerance.h");
     if (!error->ok) {
         snprintf(run->why, sizeof run->why,
@@ -541,7 +550,10 @@ int check_run_case(const struct check_target *target, const struct check_case *c
     if (!run)
         return 0;
     run->easy = target->easy;
-    int ok = check_problem_create(target->easy, c, target->kv, target->decode, target->seed,
+    struct check_case own = *c;
+    if (target->q) /* a kernel that takes no other */
+        own.q = target->q;
+    int ok = check_problem_create(target->easy, &own, target->kv, target->decode, target->seed,
                                   &run->problem) == RAPT_OK;
     ok = ok ? run_all(run, target, &error) : fail_call(run, "problem");
     if (ok)

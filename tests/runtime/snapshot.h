@@ -34,10 +34,44 @@ static inline void snapshot_features(rapt_caps *caps, char *list)
     }
 }
 
+static inline uint8_t snapshot_component(const char *name)
+{
+    static const char *const names[] = {"f16", "f32", "f64", "s8",  "s16", "s32",
+                                        "s64", "u8",  "u16", "u32", "u64"};
+    for (uint8_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return strcmp(name, "bf16") == 0   ? RAPT_COMPONENT_BF16
+           : strcmp(name, "e4m3") == 0 ? RAPT_COMPONENT_FP8_E4M3
+           : strcmp(name, "e5m2") == 0 ? RAPT_COMPONENT_FP8_E5M2
+                                       : RAPT_COMPONENT_OTHER;
+}
+
+/* As the device would enumerate it: subgroup scope, not saturating. */
+static inline void snapshot_shape(rapt_caps *caps, const char *line)
+{
+    unsigned m, n, k, saturates, scope;
+    char a[16], b[16], c[16], r[16];
+    const uint32_t capacity = sizeof caps->coopmat_shapes / sizeof caps->coopmat_shapes[0];
+    if (sscanf(line, "coopmat %ux%ux%u A=%15s B=%15s C=%15s R=%15s sat=%u scope=%u", &m, &n, &k, a,
+               b, c, r, &saturates, &scope) != 9 ||
+        saturates || scope != 3 || caps->n_coopmat_shapes == capacity)
+        return;
+    uint32_t at = caps->n_coopmat_shapes++;
+    caps->coopmat_shapes[at].m = (uint16_t)m;
+    caps->coopmat_shapes[at].n = (uint16_t)n;
+    caps->coopmat_shapes[at].k = (uint16_t)k;
+    caps->coopmat_shapes[at].a = snapshot_component(a);
+    caps->coopmat_shapes[at].b = snapshot_component(b);
+    caps->coopmat_shapes[at].c = snapshot_component(c);
+    caps->coopmat_shapes[at].r = snapshot_component(r);
+}
+
 static inline void snapshot_line(rapt_caps *caps, char *line)
 {
     unsigned a, b, c, d, e;
     char text[256];
+    snapshot_shape(caps, line);
     line[strcspn(line, "\r\n")] = 0;
     if (strncmp(line, "device=", 7) == 0)
         snprintf(caps->device_name, sizeof caps->device_name, "%.200s", line + 7);

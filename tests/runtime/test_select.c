@@ -212,6 +212,7 @@ static void tiles_shrink_gently(void **state)
 static uint32_t best_area(const rapt_caps *caps, uint32_t dims)
 {
     struct rapt_select_request request = request_of(4, dims, dims, RAPT_TYPE_F16, 0);
+    request.path = RAPT_PATH_PORTABLE;
     struct rapt_selection s;
     assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
     return s.prefill.rows * s.prefill.block_kv;
@@ -230,6 +231,7 @@ static void more_shared_memory_never_hurts(void **state)
                 struct rapt_select_request request =
                     request_of(4, dims[d], dims[d], RAPT_TYPE_F16, 0);
                 struct rapt_selection s;
+                request.path = RAPT_PATH_PORTABLE;
                 request.shared_memory_limit = limit;
                 rapt_status status = rapt_select(&devices[i], &request, &s);
                 if (status != RAPT_OK) {
@@ -330,7 +332,7 @@ static void the_cpu_driver_gets_its_own_rows(void **state)
     expect_kernels("lavapipe-26.1", RAPT_FEATURE_BUFFER_DEVICE_ADDRESS, "prefill_f16_pt",
                    "decode_f16_pt");
     expect_kernels("swiftshader", 0, "prefill_f16_pt", "decode_f16_pt");
-    expect_kernels("navi31", 0, "prefill_f16_pt", "decode_f16_pt");
+    expect_kernels("navi31", RAPT_FEATURE_COOPMAT, "prefill_f16_pt", "decode_f16_pt");
 }
 
 /* Where the driver's own rows lack one for decode, their prefill takes all. */
@@ -357,29 +359,164 @@ static void without_a_decode_row_prefill_takes_all(void **state)
     assert_int_equal(s.decode.kernel, -1);
 }
 
-static void why_names_the_matrix_units(void **state)
-{
-    (void)state;
-    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
-    struct rapt_selection s;
-    assert_int_equal(rapt_select(device_named("navi31"), &request, &s), RAPT_OK);
-    assert_non_null(strstr(s.why, "matrix units"));
-    assert_int_equal(rapt_select(device_named("vega10"), &request, &s), RAPT_OK);
-    assert_null(strstr(s.why, "matrix units"));
-}
+/* What chips get for f16 at these head dims: rows, keys, lanes of a workgroup and of a subgroup,
+ * the shape; nothing where they take portable rows. */
+struct matrix_case {
+    const char *device;
+    uint32_t rows, keys, workgroup, subgroup, m, n, k;
+};
 
-static void paths_this_version_lacks_are_refused(void **state)
+static void check_matrix(const struct matrix_case *expected, uint32_t d, uint32_t dv)
 {
-    (void)state;
-    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_select_request request = request_of(4, d, dv, RAPT_TYPE_F16, 16);
+    const rapt_caps *caps = device_named(expected->device);
     struct rapt_selection s;
     request.path = RAPT_PATH_COOPMAT;
-    assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(rapt_last_error(), "coopmat"));
+    rapt_status forced = rapt_select(caps, &request, &s);
+    request.path = RAPT_PATH_AUTO;
+    assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+    if (!expected->rows) {
+        assert_int_equal(forced, RAPT_ERROR_UNSUPPORTED);
+        assert_int_equal(s.matrix, 0);
+        assert_non_null(strstr(s.why, "no matrix units: "));
+        return;
+    }
+    assert_int_equal(forced, RAPT_OK);
+    const uint32_t shape = s.prefill.spec[RAPT_SPEC_TILE_A];
+    const struct matrix_case got = {
+        .rows = s.prefill.rows,
+        .keys = s.prefill.block_kv,
+        .workgroup = s.prefill.workgroup_size,
+        .subgroup = s.prefill.spec[RAPT_SPEC_SUBGROUP],
+        .m = shape & 0xff,
+        .n = shape >> 8 & 0xff,
+        .k = shape >> 16,
+    };
+    if (!s.matrix || strcmp(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cm") != 0 ||
+        memcmp(&got.rows, &expected->rows, sizeof got - offsetof(struct matrix_case, rows)) != 0)
+        fail_msg("%s, %u/%u: %u rows, %u keys, %u lanes in subgroups of %u, %ux%ux%u (%s)",
+                 expected->device, d, dv, got.rows, got.keys, got.workgroup, got.subgroup, got.m,
+                 got.n, got.k, s.why);
+    check_choice(expected->device, caps, &s.prefill);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
+    const int asks = caps->min_subgroup_size != caps->max_subgroup_size;
+    assert_int_equal(s.prefill.required_subgroup_size, asks ? got.subgroup : 0);
+}
+
+static int without_matrix_row(void)
+{
+    const char *reason = rapt_kernel_absent_reason(rapt_kernel_find("prefill_f16_cm"));
+    if (reason)
+        print_message("prefill_f16_cm is absent: %s\n", reason);
+    return reason != NULL;
+}
+
+static void chips_get_matrix_tiles(void **state)
+{
+    (void)state;
+    static const struct matrix_case d128[] = {
+        {"navi31", 64, 64, 128, 32, 16, 16, 16},  {"navi33", 64, 64, 128, 32, 16, 16, 16},
+        {"phoenix", 64, 64, 128, 32, 16, 16, 16}, {"gfx1150", 64, 64, 128, 32, 16, 16, 16},
+        {"gfx1151", 64, 64, 128, 32, 16, 16, 16}, {"gfx1200", 64, 64, 128, 32, 16, 16, 16},
+        {"gfx1201", 64, 64, 128, 32, 16, 16, 16}, {"tu102", 64, 32, 128, 32, 16, 16, 16},
+        {"ga102", 64, 32, 128, 32, 16, 16, 16},   {"ad102", 64, 32, 128, 32, 16, 16, 16},
+        {"gb202", 64, 32, 128, 32, 16, 16, 16},   {"a770", 64, 16, 256, 8, 8, 8, 16},
+        {"arl-h", 64, 16, 256, 8, 8, 8, 16},      {"b580", 64, 32, 256, 16, 8, 16, 16},
+        {"lnl", 64, 32, 256, 16, 8, 16, 16},
+    };
+    static const char *const without[] = {"polaris10", "vega10", "navi10", "navi21", "tgl",
+                                          "mtl",       "a730",   "a740",   "a750",   "moltenvk"};
+    if (without_matrix_row())
+        return;
+    for (size_t i = 0; i < sizeof d128 / sizeof d128[0]; i++)
+        check_matrix(&d128[i], 128, 128);
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
+        check_matrix(&(struct matrix_case){.device = without[i]}, 128, 128);
+}
+
+/* Fewer rows where shared memory is short, never by much at once (they decide how often K and V are
+ * read); matrix units at all head dims, on every chip that has them. */
+static void matrix_tiles_step_down(void **state)
+{
+    (void)state;
+    static const uint32_t dims[][2] = {{8, 8},     {40, 72},   {64, 64},   {80, 80},  {96, 96},
+                                       {128, 128}, {192, 128}, {256, 256}, {576, 512}};
+    if (without_matrix_row())
+        return;
+    for (uint32_t i = 0; i < n_devices; i++) {
+        rapt_caps caps = devices[i];
+        if (!(caps.features & RAPT_FEATURE_COOPMAT) || caps.n_coopmat_shapes == 0 ||
+            caps.device_type == VK_PHYSICAL_DEVICE_TYPE_CPU || strcmp(names[i], "mtl.txt") == 0)
+            continue;
+        for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
+            uint32_t least = 0;
+            for (caps.max_shared_memory = 32768; caps.max_shared_memory <= 131072;
+                 caps.max_shared_memory += 16384) {
+                struct rapt_select_request request =
+                    request_of(4, dims[d][0], dims[d][1], RAPT_TYPE_F16, 0);
+                struct rapt_selection s;
+                assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+                if (!s.matrix || 2 * s.prefill.rows < least ||
+                    (least && s.prefill.rows > 4 * least))
+                    fail_msg("%s, %u/%u, %u bytes: %u rows, %u keys, %s", names[i], dims[d][0],
+                             dims[d][1], caps.max_shared_memory, s.prefill.rows, s.prefill.block_kv,
+                             s.why);
+                least = s.prefill.rows;
+                check_choice(names[i], &caps, &s.prefill);
+            }
+        }
+    }
+}
+
+static void matrix_units_when_not(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    const rapt_caps *gpu = device_named("navi31"), *cpu = device_named("lavapipe-26.1");
+    rapt_caps caps = *gpu;
     request.path = RAPT_PATH_COOPMAT2;
     assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_ERROR_UNSUPPORTED);
     request.path = RAPT_PATH_PORTABLE;
-    assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_OK);
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_pt");
+    if (without_matrix_row())
+        return;
+    request.path = RAPT_PATH_COOPMAT;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    caps.features &= ~RAPT_FEATURE_COOPMAT;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "needs coopmat"));
+    caps.features = gpu->features & ~RAPT_FEATURE_SUBGROUP_SIZE_CONTROL;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "several sizes"));
+    request.q_type = RAPT_TYPE_F32;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "queries of f16"));
+    request.q_type = RAPT_TYPE_F16;
+    request.n_kv_segments = 2;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    request.n_kv_segments = 1;
+    request.kv_type = RAPT_TYPE_F32;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    request.kv_type = RAPT_TYPE_F16;
+    request.block_q = 24;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(rapt_last_error(), "block_q"));
+    request.path = RAPT_PATH_AUTO; /* portable rows have such a tile */
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_int_equal(s.prefill.rows, 24);
+    assert_int_equal(s.matrix, 0);
+
+    /* the CPU driver's own rows are faster; asked for, they run */
+    request.block_q = 0;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_lp");
+    assert_non_null(strstr(s.why, "a CPU driver's are slower"));
+    request.path = RAPT_PATH_COOPMAT;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cm");
+    assert_int_equal(s.prefill.spec[RAPT_SPEC_TILE_A], 8 | 8 << 8 | 8 << 16);
 }
 
 static void too_few_storage_buffers_are_told(void **state)
@@ -476,8 +613,9 @@ static void explained_without_a_device(void **state)
     char why[64];
     assert_int_equal(rapt_plan_explain(device_named("b580"), &params, why, sizeof why, &info),
                      RAPT_OK);
-    assert_string_equal(info.prefill_kernel, "prefill_f16_pt");
+    assert_string_equal(info.prefill_kernel, "prefill_f16_pt"); /* Q is f32 */
     assert_string_equal(info.path, "portable");
+    assert_int_equal(info.matrix_units, 0);
     assert_ptr_equal(info.why, why);
     assert_null(info.stage_kernel);
     params.head_dim = 100;
@@ -516,8 +654,9 @@ int main(void)
         cmocka_unit_test(subgroups_are_asked_for_within_limits),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
-        cmocka_unit_test(why_names_the_matrix_units),
-        cmocka_unit_test(paths_this_version_lacks_are_refused),
+        cmocka_unit_test(chips_get_matrix_tiles),
+        cmocka_unit_test(matrix_tiles_step_down),
+        cmocka_unit_test(matrix_units_when_not),
         cmocka_unit_test(too_few_storage_buffers_are_told),
         cmocka_unit_test(knobs_are_honoured_or_refused),
         cmocka_unit_test(rows_by_name),

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "select_matrix.h"
+
+#include "numbers.h"
+#include "tiles.h"
+
+#define VENDOR_AMD 0x1002u
+#define VENDOR_INTEL 0x8086u
+
+/* VkComponentTypeKHR */
+#define COMPONENT_F16 0u
+#define COMPONENT_F32 1u
+
+#define SLICE_DIMS 64u /* of K and V on their way through shared memory */
+
+/* A lane's share of output, scores and what is on its way, in registers. Intel's threads have 128
+ * of them, and one holds an element of every lane. */
+#define MAX_LANE_REGISTERS 160u
+#define MAX_LANE_REGISTERS_INTEL 48u
+
+struct shape {
+    uint32_t m, n, k;
+};
+
+struct matrix_tile {
+    struct shape shape;
+    uint32_t subgroup, rows, keys, columns, slice;
+};
+
+static const struct shape shapes[] = {
+    {16, 16, 16}, {8, 16, 16}, {16, 8, 16}, {8, 8, 16}, {8, 8, 8}};
+
+static int has_shape(const rapt_caps *caps, const struct shape *shape)
+{
+    for (uint32_t i = 0; i < caps->n_coopmat_shapes; i++)
+        if (caps->coopmat_shapes[i].m == shape->m && caps->coopmat_shapes[i].n == shape->n &&
+            caps->coopmat_shapes[i].k == shape->k && caps->coopmat_shapes[i].a == COMPONENT_F16 &&
+            caps->coopmat_shapes[i].b == COMPONENT_F16 &&
+            caps->coopmat_shapes[i].c == COMPONENT_F32 &&
+            caps->coopmat_shapes[i].r == COMPONENT_F32)
+            return 1;
+    return 0;
+}
+
+/* The size subgroups will have: the only one there is, or one to ask for. 0 where neither. RDNA's
+ * units work on 32 lanes, Intel's on as many as its smallest subgroups have. */
+static uint32_t subgroup_of(const rapt_caps *caps, int *out_ask)
+{
+    *out_ask = caps->min_subgroup_size != caps->max_subgroup_size;
+    if (!*out_ask)
+        return caps->subgroup_size;
+    if (!(caps->features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL))
+        return 0;
+    if (caps->vendor_id == VENDOR_INTEL)
+        return caps->min_subgroup_size;
+    uint32_t wanted = caps->vendor_id == VENDOR_AMD ? 32 : caps->subgroup_size;
+    return rapt_max_u32(caps->min_subgroup_size, rapt_min_u32(caps->max_subgroup_size, wanted));
+}
+
+/* Dims of a slice: few slices, all of them nearly full. */
+static uint32_t slice_of(uint32_t dims, uint32_t unit)
+{
+    uint32_t parts = (dims + SLICE_DIMS - 1) / SLICE_DIMS;
+    return ((dims + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+static uint32_t softmax_lanes(const struct matrix_tile *tile)
+{
+    uint32_t rows = tile->shape.m / tile->columns;
+    return tile->subgroup > rows ? tile->subgroup / rows : 1;
+}
+
+static uint32_t workgroup_of(const struct matrix_tile *tile)
+{
+    return tile->rows / tile->shape.m * tile->columns * tile->subgroup;
+}
+
+static uint32_t lane_registers(const struct matrix_tile *tile, uint32_t dims_v)
+{
+    uint32_t padded = (dims_v + tile->slice - 1) / tile->slice * tile->slice,
+             lanes = tile->subgroup;
+    uint32_t output = tile->shape.m * padded / tile->columns / lanes;
+    uint32_t width = tile->columns * tile->shape.n;
+    uint32_t scores = tile->shape.m * rapt_max_u32(tile->keys, width) / tile->columns / lanes;
+    uint32_t weights = tile->shape.m * tile->keys / lanes / 2;
+    uint32_t softmax = tile->keys / softmax_lanes(tile);
+    uint32_t on_the_way = tile->keys * tile->slice / 2 / workgroup_of(tile);
+    return output + on_the_way + rapt_max_u32(scores, rapt_max_u32(weights, softmax));
+}
+
+static int is_whole(const struct matrix_tile *tile)
+{
+    uint32_t m = tile->shape.m, columns = tile->columns, lanes = softmax_lanes(tile);
+    uint32_t width = columns * tile->shape.n;
+    return tile->rows % m == 0 && m % columns == 0 && tile->keys % tile->shape.n == 0 &&
+           (tile->keys % width == 0 || width % tile->keys == 0) &&
+           tile->keys % tile->shape.k == 0 && tile->keys % (4 * lanes) == 0 &&
+           m / columns * lanes % tile->subgroup == 0;
+}
+
+static void fill_choice(const struct matrix_tile *tile, const struct rapt_select_request *request,
+                        struct rapt_kernel_choice *choice)
+{
+    choice->workgroup_size = workgroup_of(tile);
+    choice->rows = tile->rows;
+    choice->block_kv = tile->keys;
+    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
+    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
+    choice->spec[RAPT_SPEC_BLOCK_Q] = tile->rows;
+    choice->spec[RAPT_SPEC_BLOCK_KV] = tile->keys;
+    choice->spec[RAPT_SPEC_SUBGROUP] = tile->subgroup;
+    choice->spec[RAPT_SPEC_TILE_A] = tile->shape.m | tile->shape.n << 8 | tile->shape.k << 16;
+    choice->spec[RAPT_SPEC_TILE_B] = 1 | tile->columns << 8;
+    choice->spec[RAPT_SPEC_TILE_C] = tile->slice;
+    choice->spec[RAPT_SPEC_TILE_D] = 0;
+    choice->shared_bytes = rapt_tile_matrix_shared_bytes(choice->spec, rapt_tile_key_bytes(0, 0));
+}
+
+/* Whether the tile with these rows, keys and columns does; the choice is what it would be. */
+static int try_tile(const rapt_caps *caps, const struct rapt_select_request *request,
+                    struct matrix_tile *tile, uint32_t most, struct rapt_kernel_choice *choice)
+{
+    uint32_t limit =
+        request->shared_memory_limit ? request->shared_memory_limit : caps->max_shared_memory;
+    uint32_t lanes = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
+    tile->slice = slice_of(rapt_max_u32(request->head_dim, request->head_dim_v),
+                           rapt_max_u32(tile->columns * tile->shape.n, 16));
+    if (!is_whole(tile))
+        return 0;
+    fill_choice(tile, request, choice);
+    return choice->shared_bytes <= limit && choice->workgroup_size <= lanes &&
+           lane_registers(tile, request->head_dim_v) <= most;
+}
+
+const char *rapt_select_matrix_tile(const rapt_caps *caps,
+                                    const struct rapt_select_request *request,
+                                    struct rapt_kernel_choice *choice)
+{
+    static const uint32_t rows[] = {64, 32, 16, 8}, keys[] = {64, 32, 16};
+    uint32_t asked = request->pages_per_block ? request->pages_per_block * request->page_size
+                                              : request->block_kv;
+    struct matrix_tile tile = {0};
+    /* where a product is a page of code, tiles are to be small */
+    int ask_size, found = -1, is_cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    for (int i = 0; found < 0 && i < (int)(sizeof shapes / sizeof shapes[0]); i++)
+        if (has_shape(caps, &shapes[i]))
+            found = i;
+    if (found < 0)
+        return "the device has no matrices of f16 with sums of f32 in a shape they know";
+    tile.shape = shapes[found];
+    tile.subgroup = subgroup_of(caps, &ask_size);
+    if (tile.subgroup == 0)
+        return "subgroups may have several sizes, and none can be asked for";
+    uint32_t most = caps->vendor_id == VENDOR_INTEL ? MAX_LANE_REGISTERS_INTEL : MAX_LANE_REGISTERS;
+    if (is_cpu) /* registers are memory */
+        most = 1u << 20;
+    /* Within the registers where that can be, then as near as it gets. */
+    for (int pass = 0; pass < 6; pass++, most = most / 2 * 3)
+        for (int r = 0; r < (request->block_q ? 1 : 4); r++)
+            for (int k = is_cpu ? 2 : 0; k < 3; k++)
+                for (tile.columns = 1; tile.columns <= 8; tile.columns *= 2) {
+                    tile.rows = request->block_q ? request->block_q : rows[r];
+                    tile.keys = asked ? asked : keys[k];
+                    if (!try_tile(caps, request, &tile, most, choice))
+                        continue;
+                    choice->required_subgroup_size = ask_size ? tile.subgroup : 0;
+                    return NULL;
+                }
+    return request->block_q || asked || request->shared_memory_limit
+               ? "no tile of that block_q, block_kv and shared_memory_limit"
+               : "no tile of these head dims fits registers and shared memory";
+}
