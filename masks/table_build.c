@@ -172,7 +172,7 @@ static rapt_status bits_block(struct builder *builder, uint32_t block,
     struct memo seen = {.set = builder->set}, *memo = NULL;
     seen.n_words = rapt_classifier_key(&builder->classifier, block, seen.words);
     if (seen.n_words > 0) {
-        uint64_t hash = builder->set;
+        uint64_t hash = 0;
         for (uint32_t i = 0; i < seen.n_words; i++)
             hash = (hash ^ (uint64_t)seen.words[i]) * 0x9e3779b97f4a7c15u;
         memo = &builder->memos[(hash >> 32) & (MEMO_SIZE - 1)];

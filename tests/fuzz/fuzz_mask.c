@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a mask expression: it parses, or it is refused with a column and one line; what
- * parses means the same element by element and as an interval. */
-#include <rapt/mask.h>
+ * parses means the same element by element, as an interval, and as a block table over a random
+ * batch, which all of the bytes (those behind a 0 too) are the seed of. */
+#include "table_case.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
@@ -34,11 +33,49 @@ static void check_meaning(const rapt_mask *mask)
         int32_t lo, hi;
         rapt_mask_interval(mask, positions[i], 5, &lo, &hi);
         for (int j = 0; j < n; j++)
-            if (rapt_mask_is_closed(mask) ||
-                rapt_mask_allows(mask, positions[i], positions[j], 5))
+            if (rapt_mask_is_closed(mask) || rapt_mask_allows(mask, positions[i], positions[j], 5))
                 CHECK((lo <= positions[j] && positions[j] <= hi) ==
                       rapt_mask_allows(mask, positions[i], positions[j], 5));
     }
+}
+
+struct table {
+    const struct scene *scene;
+    const rapt_mask *mask;
+};
+
+static int allows(const void *user, uint32_t b, uint32_t h, uint32_t i, uint32_t j)
+{
+    const struct table *table = user;
+    return rapt_mask_allows_element(table->mask, &table->scene->batch, b, h, i, j);
+}
+
+static void check_table(const rapt_mask *mask, uint64_t seed)
+{
+    static struct scene scene;
+    scene_make(&scene, seed);
+    const rapt_block_table_params params = {.struct_size = sizeof params,
+                                            .mask = mask,
+                                            .batch = scene.batch,
+                                            .block_q = 16u << random_below(&seed, 4),
+                                            .block_kv = 16u << random_below(&seed, 4),
+                                            .all_bits = (int)random_below(&seed, 2)};
+    rapt_block_table *table = NULL;
+    CHECK(rapt_mask_batch_check(mask, &scene.batch) == RAPT_OK);
+    CHECK(rapt_block_table_create(&params, &table) == RAPT_OK);
+    const char *wrong = table_check(table, allows, &(struct table){&scene, mask});
+    if (wrong)
+        fprintf(stderr, "fuzz_mask: %s\n", wrong);
+    CHECK(!wrong);
+    rapt_block_table_destroy(&table);
+}
+
+static uint64_t seed_of(const uint8_t *data, size_t n_bytes)
+{
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (size_t i = 0; i < n_bytes; i++)
+        hash = (hash ^ data[i]) * 0x100000001b3u;
+    return hash;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
@@ -56,6 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
         check_refusal(text, status, column);
     } else {
         check_meaning(mask);
+        check_table(mask, seed_of(data, n_bytes));
         /* In parentheses it is the same, unless it was nested as deep as may be. */
         size_t length = strlen(text);
         memmove(text + 1, text, length);

@@ -120,11 +120,43 @@ static void random_expressions(void **state)
     }
 }
 
+/* Runs of flags and ids against query blocks that begin and end anywhere on them. */
+static void ends_of_runs(void **state)
+{
+    (void)state;
+    static struct per_head p;
+    static const rapt_mask_op leaves[] = {RAPT_MASK_BIDIRECTIONAL, RAPT_MASK_SEGMENTS};
+    for (int32_t at = -20; at < 70; at++)
+        for (int32_t q_len = 1; q_len <= 17; q_len += 4)
+            for (int op = 0; op < 2; op++) {
+                struct scene *s = &p.scene;
+                uint64_t rng = 3;
+                scene_make(s, 1);
+                s->batch.n_seqs = 1;
+                s->batch.q_pos = s->batch.kv_pos0 = NULL;
+                s->batch.q_pos0 = s->q_pos0;
+                s->q_pos0[0] = at;
+                s->cu_q[1] = q_len;
+                s->cu_kv[1] = 61;
+                for (int32_t j = 0; j < 61; j++) {
+                    s->bidirectional[j] = j > 2 && j < 34;
+                    s->segments_kv[j] = 1 + (j > 19) + (j > 40);
+                }
+                for (int32_t i = 0; i < q_len; i++)
+                    s->segments_q[i] = at + i < 0 || at + i > 60 ? 0 : s->segments_kv[at + i];
+                p.n_exprs = 1;
+                p.exprs[0].n_nodes = 0;
+                p.exprs[0].root = expr_leaf(&p.exprs[0], &rng, &leaves[op], 1);
+                check_scene(&p, (uint64_t)at, &rng);
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_leaf_in_every_place),
         cmocka_unit_test(random_expressions),
+        cmocka_unit_test(ends_of_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

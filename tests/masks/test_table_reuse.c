@@ -189,6 +189,7 @@ static void rows_that_went_on_are_kept(void **state)
         const char *text;
         int32_t q[2], kv[2]; /* before, after */
         uint64_t n_kept;
+        int32_t first_pos; /* of query 0; 0 also where that is the default */
     } cases[] = {
         {"causal", {64, 96}, {64, 96}, 4},
         {"causal", {70, 96}, {70, 96}, 4}, /* the fifth row was short */
@@ -202,7 +203,14 @@ static void rows_that_went_on_are_kept(void **state)
         {"bidirectional & sink_tokens(4)", {64, 96}, {64, 96}, 4},
         {"segments & causal", {64, 96}, {64, 96}, 4},
         {"bitmap & causal", {64, 96}, {64, 96}, 0},
-        {"causal", {1, 1}, {64, 65}, 0}, /* another query each time */
+        {"causal", {1, 1}, {64, 65}, 0, -1}, /* another query each time */
+        {"causal", {16, 16}, {64, 65}, 1, 40},
+        {"bidirectional & sink_tokens(4)", {16, 16}, {64, 80}, 1, 48},
+        {"bidirectional & sink_tokens(4)",
+         {16, 16},
+         {64, 80},
+         0,
+         49}, /* one stood behind the keys */
     };
     static int32_t ids[96];
     static uint8_t flags[96], bits[96 * 96 / 8];
@@ -221,19 +229,25 @@ static void rows_that_went_on_are_kept(void **state)
         rapt_block_table *table = NULL;
         for (int step = 0; step < 2; step++) {
             const int32_t cu_q[2] = {0, cases[k].q[step]}, cu_kv[2] = {0, cases[k].kv[step]};
-            const rapt_block_table_params params = {.struct_size = sizeof params,
-                                                    .mask = mask,
-                                                    .batch = {.struct_size = sizeof params.batch,
-                                                              .n_seqs = 1,
-                                                              .cu_q = cu_q,
-                                                              .cu_kv = cu_kv,
-                                                              .data = &data},
-                                                    .block_q = 16,
-                                                    .block_kv = 16};
-            if (step == 0)
+            const rapt_block_table_params params = {
+                .struct_size = sizeof params,
+                .mask = mask,
+                .batch = {.struct_size = sizeof params.batch,
+                          .n_seqs = 1,
+                          .cu_q = cu_q,
+                          .cu_kv = cu_kv,
+                          .q_pos0 = cases[k].first_pos >= 0 ? &cases[k].first_pos : NULL,
+                          .data = &data},
+                .block_q = 16,
+                .block_kv = 16};
+            if (step == 0) {
                 table = created(&params);
-            else
-                assert_int_equal(rapt_block_table_extend(table, &params), RAPT_OK);
+                continue;
+            }
+            assert_int_equal(rapt_block_table_extend(table, &params), RAPT_OK);
+            rapt_block_table *fresh = created(&params);
+            assert_null(difference(table, fresh));
+            rapt_block_table_destroy(&fresh);
         }
         if (table->n_kept != cases[k].n_kept)
             fail_msg("%s: %llu rows kept, not %llu", cases[k].text,
