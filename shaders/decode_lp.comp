@@ -22,6 +22,12 @@ const uint VECTORS_K = (WORDS_K + 7) / 8, VECTORS_V = (WORDS_V + 7) / 8;
 const uint O_SIZE = VECTORS_V * PER_WORD;
 const uint FOLD = 512; /* keys whose sums are kept apart: a long sum of floats drifts */
 
+/* Words of memory that a row of n words and its scales fill. */
+uint whole_words(uint n)
+{
+    return KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0 ? (byte_of_word(n - 1) + 4) / 4 : n;
+}
+
 /* One half of a transpose: lanes with `bit` set go on with b, the others with a. */
 float join(float a, float b, uint bit)
 {
@@ -94,7 +100,7 @@ void main()
                     Words next = Words(
                         k_start +
                         key_index(kv, min(ahead + n, item.kv_end - 1), true) * INDEX_BYTES);
-                    [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
+                    [[unroll]] for (uint w = 0; w < whole_words(WORDS_K); w += LINE)
                         touched ^= next.at[w];
                     [[unroll]] for (uint r = 0; r < R; r++)
                         s[r * 8 + n] = 0.0;
@@ -157,6 +163,8 @@ void main()
                     [[unroll]] for (uint n = 0; n < 8; n++) {
                         if (w * 8 % LINE == 0)
                             touched ^= Words(v_start + v_next[n]).at[w * 8];
+                        if (w + 1 == VECTORS_V && VECTORS_V * 8 < whole_words(WORDS_V))
+                            touched ^= Words(v_start + v_next[n]).at[VECTORS_V * 8];
                         float v[PER_WORD];
                         unpack_word(load_words(v_start + v_rows[n], w * 8, WORDS_V), v);
                         float by = words_scale(v_rows[n], v_scales[n], w * 8, WORDS_V, false);

@@ -42,6 +42,18 @@ float lanes_sum(float x)
     return x;
 }
 
+/* block_scale; int4's of neighbours are loaded together. */
+float scale_of(uint64_t row, uint64_t scales, uint block, bool k, inout uint pair)
+{
+#if KV_TYPE == RAPT_STORE_INT4
+    if (block % 2 == 0)
+        pair = scale_pair(scales, block, (k ? D : DV) / 32, k);
+    return unpackHalf2x16(block % 2 == 0 ? pair : pair >> 16).x;
+#else
+    return block_scale(row, scales, block, k);
+#endif
+}
+
 void main()
 {
     uint index = group_index();
@@ -101,6 +113,7 @@ void main()
                 }
                 uint64_t k_at[BLOCKS], v_at[BLOCKS], k_scales[BLOCKS], v_scales[BLOCKS];
                 float k_by[BLOCKS], v_by[BLOCKS];
+                uint pairs[BLOCKS]; /* of scales */
                 [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                     uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
                     j = min(j, span_end - 1);
@@ -119,7 +132,8 @@ void main()
                         load_two(k_start + k_at[b], w, k);
                         if (BLOCK_SCALES) {
                             if (w % BLOCK_WORDS == 0)
-                                k_by[b] = block_scale(k_at[b], k_scales[b], w / BLOCK_WORDS, true);
+                                k_by[b] = scale_of(k_at[b], k_scales[b], w / BLOCK_WORDS, true,
+                                                   pairs[b]);
                             [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
                                 k[e] *= k_by[b];
                         }
@@ -161,7 +175,8 @@ void main()
                         load_two(v_start + v_at[b], w, v);
                         if (BLOCK_SCALES) {
                             if (w % BLOCK_WORDS == 0)
-                                v_by[b] = block_scale(v_at[b], v_scales[b], w / BLOCK_WORDS, false);
+                                v_by[b] = scale_of(v_at[b], v_scales[b], w / BLOCK_WORDS, false,
+                                                   pairs[b]);
                             [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
                                 v[e] *= v_by[b];
                         }

@@ -159,6 +159,20 @@ float block_scale(LP_INDEX row, LP_INDEX scales, uint block, bool k)
 #endif
 }
 
+/* The scales of blocks `block` and `block` + 1 of n, as halves of a word: 16-bit loads with lanes = keys
+ * go lane by lane. */
+#if KV_TYPE == RAPT_STORE_INT4 && !defined(LP_SSBO)
+uint scale_pair(uint64_t scales, uint block, uint n, bool k)
+{
+    uint64_t at = (k ? packUint2x32(uvec2(push.k_scale_lo, push.k_scale_hi))
+                     : packUint2x32(uvec2(push.v_scale_lo, push.v_scale_hi))) +
+                  (scales + block) * 2;
+    if (block + 1 < n)
+        return Words(at).at[0];
+    return uint(Halves(at).at[0]);
+}
+#endif
+
 #ifdef LP_WORDS
 /* ---- rows as 32-bit words, lanes = words: loads at uniform addresses, each kept by one lane
  * through a constant comparison, are merged into one vector load */
