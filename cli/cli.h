@@ -47,6 +47,8 @@ int attend_main(int argc, char **argv);
 int append_main(int argc, char **argv);
 int merge_main(int argc, char **argv);
 int mask_main(int argc, char **argv);
+int moba_main(int argc, char **argv);
+int topk_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
 #ifdef CLI_HAVE_BENCH
 int bench_main(int argc, char **argv);

@@ -17,11 +17,11 @@ static const struct {
 #ifdef CLI_HAVE_BENCH
     {"bench", bench_main, "speed, beside the device's ceilings"},
 #endif
+    {"moba", moba_main, "attention to chunks of keys that gates choose on the device"},
+    {"topk", topk_main, "attention to the keys that an indexer chooses on the device"},
     {"mask", mask_main, "what a mask leaves to compute, as counts and as a picture"},
     {"demo", demo_main, "batches of real models, checked and timed, and a picture"},
     {"tune", NULL, NULL},
-    {"moba", NULL, NULL},
-    {"topk", NULL, NULL},
     {"gmm", NULL, NULL},
 };
 
