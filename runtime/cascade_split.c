@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "checked.h"
 #include "error.h"
+#include "step_inputs.h"
 
 #include <string.h>
 
@@ -121,20 +122,7 @@ static rapt_status check_step(struct split *split)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "out_offsets is set: parts are dense");
     if (split->rule.page_size == 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "page_size is 0: a power of two from 1 to 256");
-    split->batch = (struct rapt_batch){
-        .n_seqs = step->n_seqs,
-        .cu_q = step->cu_q,
-        .page_size = split->rule.page_size,
-        .page_indptr = step->page_indptr,
-        .page_indices = step->page_indices,
-        .last_page_len = step->last_page_len,
-        .n_pool_pages = step->n_pool_pages,
-        .q_pos0 = step->q_pos0,
-        .q_pos = step->q_pos,
-        .kv_pos0 = step->kv_pos0,
-        .mask = step->mask,
-        .prefix = step->prefix,
-    };
+    split->batch = rapt_step_batch(step, split->rule.page_size);
     rapt_status status = rapt_batch_check(&split->batch);
     if (status == RAPT_OK &&
         (uint64_t)step->cu_q[step->n_seqs] * split->rule.max_levels > INT32_MAX)

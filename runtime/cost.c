@@ -10,6 +10,7 @@
 #include "cost_lists.h"
 #include "error.h"
 #include "kv_format.h"
+#include "step_inputs.h"
 
 #include <stdlib.h>
 
@@ -67,22 +68,7 @@ static void add_sequence(const struct rapt_batch *batch, const struct rapt_mask_
 static rapt_status read_batch(const rapt_plan_params *plan, const rapt_step_params *step,
                               struct rapt_batch *out_batch)
 {
-    int paged = (plan->flags & RAPT_PLAN_PAGED) != 0;
-    *out_batch = (struct rapt_batch){
-        .n_seqs = step->n_seqs,
-        .cu_q = step->cu_q,
-        .cu_kv = step->cu_kv,
-        .page_size = paged ? plan->page_size : 0,
-        .page_indptr = step->page_indptr,
-        .page_indices = step->page_indices,
-        .last_page_len = step->last_page_len,
-        .n_pool_pages = step->n_pool_pages,
-        .q_pos0 = step->q_pos0,
-        .q_pos = step->q_pos,
-        .kv_pos0 = step->kv_pos0,
-        .mask = step->mask,
-        .prefix = step->prefix,
-    };
+    *out_batch = rapt_step_batch(step, plan->flags & RAPT_PLAN_PAGED ? plan->page_size : 0);
     return rapt_batch_check(out_batch);
 }
 

@@ -10,6 +10,7 @@
 #include "checked.h"
 #include "error.h"
 #include "kv_format.h"
+#include "step_inputs.h"
 #include "work_parts.h"
 
 #include <math.h>
@@ -101,8 +102,7 @@ static rapt_status check_values(const struct preparation *prep)
     if ((step->k_scale_offsets || step->v_scale_offsets) &&
         (prep->batch.page_size || plan->scale_kind == RAPT_SCALE_STATIC ||
          !rapt_kv_row_scales(plan->kv_type, plan->head_dim)))
-        return rapt_fail(RAPT_ERROR_ARGUMENT,
-                         "%s is set: it is for the scales of packed tokens",
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is set: it is for the scales of packed tokens",
                          step->k_scale_offsets ? "k_scale_offsets" : "v_scale_offsets");
     if (prep->batch.page_size && (step->k_offsets || step->v_offsets))
         return rapt_fail(RAPT_ERROR_ARGUMENT,
@@ -228,12 +228,12 @@ static void measure(struct preparation *prep)
                            reach(&plan->out, base_of(&plan->out, step->out_offsets, batch->cu_q, b),
                                  q_len, plan->n_q_heads, plan->head_dim_v));
         if (plan->flags & RAPT_PLAN_APPEND) {
-            needs->k_new = max64(needs->k_new,
-                                 reach(&plan->k_new, base_of(&plan->k_new, NULL, batch->cu_q, b),
-                                       q_len, plan->n_kv_heads, plan->head_dim));
-            needs->v_new = max64(needs->v_new,
-                                 reach(&plan->v_new, base_of(&plan->v_new, NULL, batch->cu_q, b),
-                                       q_len, plan->n_kv_heads, plan->head_dim_v));
+            needs->k_new =
+                max64(needs->k_new, reach(&plan->k_new, base_of(&plan->k_new, NULL, batch->cu_q, b),
+                                          q_len, plan->n_kv_heads, plan->head_dim));
+            needs->v_new =
+                max64(needs->v_new, reach(&plan->v_new, base_of(&plan->v_new, NULL, batch->cu_q, b),
+                                          q_len, plan->n_kv_heads, plan->head_dim_v));
         }
         if (!batch->page_size)
             measure_packed(prep, b, kv_len);
@@ -259,8 +259,10 @@ static rapt_status check_reach(const struct preparation *prep)
         uint64_t n;
         int narrow;
     } tensors[] = {
-        {"q", needs->q, plan->narrow}, {"k", needs->k, plan->narrow},
-        {"v", needs->v, plan->narrow}, {"out", needs->out, plan->narrow_out},
+        {"q", needs->q, plan->narrow},
+        {"k", needs->k, plan->narrow},
+        {"v", needs->v, plan->narrow},
+        {"out", needs->out, plan->narrow_out},
         {"bias", needs->bias, 1},
         {"k_scale", needs->k_scale, plan->narrow},
         {"v_scale", needs->v_scale, plan->narrow},
@@ -370,7 +372,8 @@ static void write_seqs(const struct preparation *prep, uint32_t *words)
     const struct rapt_batch *batch = &prep->batch;
     for (uint32_t b = 0; b < batch->n_seqs; b++) {
         uint64_t q = base_of(&p->q, step->q_offsets, batch->cu_q, b);
-        if (prep->plan->rotates_first) { /* where the kernels find it, and where the rotation does */
+        if (prep->plan
+                ->rotates_first) { /* where the kernels find it, and where the rotation does */
             uint32_t *bases = words + prep->plan->places.q_bases + 2 * b;
             bases[0] = lo(q);
             bases[1] = hi(q);
@@ -462,21 +465,7 @@ static rapt_status read_step(rapt_plan *plan, const rapt_step_params *params,
     if (!paged && (step->page_indptr || step->page_indices || step->last_page_len))
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "block tables are given: the plan has no RAPT_PLAN_PAGED");
-    prep->batch = (struct rapt_batch){
-        .n_seqs = step->n_seqs,
-        .cu_q = step->cu_q,
-        .cu_kv = step->cu_kv,
-        .page_size = paged ? plan->params.page_size : 0,
-        .page_indptr = step->page_indptr,
-        .page_indices = step->page_indices,
-        .last_page_len = step->last_page_len,
-        .n_pool_pages = paged ? step->n_pool_pages : 0,
-        .q_pos0 = step->q_pos0,
-        .q_pos = step->q_pos,
-        .kv_pos0 = step->kv_pos0,
-        .mask = step->mask,
-        .prefix = step->prefix,
-    };
+    prep->batch = rapt_step_batch(step, paged ? plan->params.page_size : 0);
     if (step->slot >= plan->params.n_steps_in_flight)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "slot is %u: the plan has %u (n_steps_in_flight)",
                          step->slot, plan->params.n_steps_in_flight);

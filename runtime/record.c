@@ -4,6 +4,7 @@
  * asked before the first command. */
 
 #include "plan.h"
+#include "step_inputs.h"
 
 #include "checked.h"
 #include "error.h"
@@ -38,19 +39,7 @@ struct recording {
 static rapt_status check_buffer(const char *name, const rapt_buffer *buffer, uint64_t n_elements,
                                 uint64_t element_bytes)
 {
-    uint64_t n_bytes = rapt_mul_sat(n_elements, element_bytes);
-    if (n_bytes == 0)
-        return RAPT_OK;
-    if (!buffer->buffer)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.buffer is NULL: the step needs %llu bytes of it",
-                         name, (unsigned long long)n_bytes);
-    if (buffer->offset % 4 != 0)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.offset is %llu: expected a multiple of 4 bytes",
-                         name, (unsigned long long)buffer->offset);
-    if (buffer->size < n_bytes)
-        return rapt_fail(RAPT_ERROR_SHAPE, "%s.size is %llu: the step reaches to byte %llu", name,
-                         (unsigned long long)buffer->size, (unsigned long long)n_bytes);
-    return RAPT_OK;
+    return rapt_step_buffer_check(name, buffer, rapt_mul_sat(n_elements, element_bytes));
 }
 
 /* K and V: pieces after the first are bound where they begin, and kernels read quantized rows by

@@ -4,6 +4,7 @@
 #include "checked.h"
 #include "error.h"
 #include "kernel_table.h"
+#include "step_inputs.h"
 
 #include <string.h>
 
@@ -70,15 +71,9 @@ rapt_status rapt_sparse_bind(const struct rapt_sparse *sparse, const char *name,
     *out_base = 0;
     if (n_bytes == 0)
         return RAPT_OK;
-    if (!buffer->buffer)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.buffer is NULL: the step needs %llu bytes of it",
-                         name, (unsigned long long)n_bytes);
-    if (buffer->offset % 4 != 0)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "%s.offset is %llu: expected a multiple of 4 bytes",
-                         name, (unsigned long long)buffer->offset);
-    if (buffer->size < n_bytes)
-        return rapt_fail(RAPT_ERROR_SHAPE, "%s.size is %llu: the step reaches to byte %llu", name,
-                         (unsigned long long)buffer->size, (unsigned long long)n_bytes);
+    rapt_status status = rapt_step_buffer_check(name, buffer, n_bytes);
+    if (status != RAPT_OK)
+        return status;
     if (n_bytes / unit > UINT32_MAX)
         return rapt_fail(RAPT_ERROR_SHAPE, "%s reaches to element %llu: the kernels index 2^32",
                          name, (unsigned long long)(n_bytes / unit));
