@@ -180,7 +180,7 @@ static void finish_slot(struct bench *bench, uint32_t s)
     if (!slot->busy)
         return;
     assert_int_equal(
-        bench->vkWaitForFences(bench->handles.device, 1, &slot->fence, VK_TRUE, 60000000000ull),
+        bench->vkWaitForFences(bench->handles.device, 1, &slot->fence, VK_TRUE, 300000000000ull),
         VK_SUCCESS);
     bench->vkResetFences(bench->handles.device, 1, &slot->fence);
     rapt_plan_slot_done(bench->plan, s);
