@@ -17,6 +17,7 @@
 #define STAGE_BYTES (32u << 20) /* scratch for staged K/V on the CPU driver, all of it */
 #define STAGE_ROWS_MAX 65536u
 #define STAGE_ROWS_MIN 1024u
+#define VENDOR_AMD 0x1002u
 #define VENDOR_INTEL 0x8086u
 #define VENDOR_QUALCOMM 0x5143u
 
@@ -225,6 +226,15 @@ static const char *integer_dot_reason(const rapt_caps *caps,
     return row_reason(caps, find_portable("", request, 1));
 }
 
+/* f16 is rounded no further, and bf16 has fewer digits; f32 is never rounded. */
+static const char *matrix_query_reason(const struct rapt_select_request *request)
+{
+    if (request->q_type == request->kv_type || request->q_type == RAPT_TYPE_F16)
+        return NULL;
+    return request->q_type == RAPT_TYPE_F32 ? "queries of f32 are not rounded for them"
+                                            : "queries of bf16 go with K/V of bf16 there";
+}
+
 /* Why products are not left to matrix units; NULL if they are. */
 static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select_request *request)
 {
@@ -235,8 +245,8 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
     if (row < 0)
         return "no row for K/V of this type";
     const char *why = row_reason(caps, row);
-    if (!why && request->q_type != RAPT_TYPE_F16)
-        why = "they take queries of f16";
+    if (!why)
+        why = matrix_query_reason(request);
     if (!why && request->n_kv_segments > 1)
         why = "their rows read pools in one piece";
     if (!why)
@@ -307,15 +317,23 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
 /* Found with their compilers (tests/vendor). RDNA runs eight subgroups of 32 lanes on a SIMD where
  * a lane has 128 bytes of shared memory and some 128 registers. Intel gives a lane those 128 in the
  * narrowest subgroups a device has, half of them in the next. Qualcomm gives a lane half in
- * workgroups of 512, so it had better not have to. */
+ * workgroups of 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's
+ * on as many as its narrowest subgroups have. */
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
 {
-    struct rapt_tile_budget budget = {
-        .registers = 144, .decode_registers = 90, .decode_shared_bytes = 128};
+    struct rapt_tile_budget budget = {.registers = 144,
+                                      .decode_registers = 90,
+                                      .decode_shared_bytes = 128,
+                                      .matrix_registers = 160,
+                                      .matrix_subgroup_size = caps->subgroup_size};
+    if (caps->vendor_id == VENDOR_AMD)
+        budget.matrix_subgroup_size = 32;
     if (caps->vendor_id == VENDOR_QUALCOMM)
         budget.decode_registers = budget.registers;
     if (caps->vendor_id == VENDOR_INTEL) {
         budget.registers = budget.decode_registers = 62;
+        budget.matrix_registers = 48;
+        budget.matrix_subgroup_size = caps->min_subgroup_size;
         if (caps->features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL)
             budget.subgroup_size = caps->min_subgroup_size;
     }
@@ -337,9 +355,9 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
 static rapt_status choose_matrix(const rapt_caps *caps, const struct rapt_select_request *request,
                                  struct rapt_kernel_choice *choice)
 {
-    const char *why = request->q_type != RAPT_TYPE_F16
-                          ? "they take queries of f16"
-                          : rapt_select_matrix_tile(caps, request, choice);
+    const char *why = matrix_query_reason(request);
+    if (!why)
+        why = rapt_select_matrix_tile(caps, request, choice);
     if (why)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "matrix units: %s", why);
     fill_spec(request, choice);

@@ -2,21 +2,14 @@
 #include "select_matrix.h"
 
 #include "numbers.h"
+#include "select_tiles.h"
 #include "tiles.h"
-
-#define VENDOR_AMD 0x1002u
-#define VENDOR_INTEL 0x8086u
 
 /* VkComponentTypeKHR */
 #define COMPONENT_F16 0u
 #define COMPONENT_F32 1u
 
 #define SLICE_DIMS 64u /* of K and V on their way through shared memory */
-
-/* A lane's share of output, scores and what is on its way, in registers. Intel's threads have 128
- * of them, and one holds an element of every lane. */
-#define MAX_LANE_REGISTERS 160u
-#define MAX_LANE_REGISTERS_INTEL 48u
 
 struct shape {
     uint32_t m, n, k;
@@ -42,18 +35,15 @@ static int has_shape(const rapt_caps *caps, const struct shape *shape)
     return 0;
 }
 
-/* The size subgroups will have: the only one there is, or one to ask for. 0 where neither. RDNA's
- * units work on 32 lanes, Intel's on as many as its smallest subgroups have. */
+/* The size subgroups will have: the only one there is, or one to ask for. 0 where neither. */
 static uint32_t subgroup_of(const rapt_caps *caps, int *out_ask)
 {
+    uint32_t wanted = rapt_select_budget(caps).matrix_subgroup_size;
     *out_ask = caps->min_subgroup_size != caps->max_subgroup_size;
     if (!*out_ask)
         return caps->subgroup_size;
     if (!(caps->features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL))
         return 0;
-    if (caps->vendor_id == VENDOR_INTEL)
-        return caps->min_subgroup_size;
-    uint32_t wanted = caps->vendor_id == VENDOR_AMD ? 32 : caps->subgroup_size;
     return rapt_max_u32(caps->min_subgroup_size, rapt_min_u32(caps->max_subgroup_size, wanted));
 }
 
@@ -75,6 +65,7 @@ static uint32_t workgroup_of(const struct matrix_tile *tile)
     return tile->rows / tile->shape.m * tile->columns * tile->subgroup;
 }
 
+/* A lane's share of output, scores or weights and of what is on its way. */
 static uint32_t lane_registers(const struct matrix_tile *tile, uint32_t dims_v)
 {
     uint32_t padded = (dims_v + tile->slice - 1) / tile->slice * tile->slice,
@@ -123,6 +114,8 @@ static int try_tile(const rapt_caps *caps, const struct rapt_select_request *req
     uint32_t limit =
         request->shared_memory_limit ? request->shared_memory_limit : caps->max_shared_memory;
     uint32_t lanes = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
+    if (caps->max_workgroup_subgroups)
+        lanes = rapt_min_u32(lanes, tile->subgroup * caps->max_workgroup_subgroups);
     tile->slice = slice_of(rapt_max_u32(request->head_dim, request->head_dim_v),
                            rapt_max_u32(tile->columns * tile->shape.n, 16));
     if (!is_whole(tile))
@@ -151,7 +144,7 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
     tile.subgroup = subgroup_of(caps, &ask_size);
     if (tile.subgroup == 0)
         return "subgroups may have several sizes, and none can be asked for";
-    uint32_t most = caps->vendor_id == VENDOR_INTEL ? MAX_LANE_REGISTERS_INTEL : MAX_LANE_REGISTERS;
+    uint32_t most = rapt_select_budget(caps).matrix_registers;
     if (is_cpu) /* registers are memory */
         most = 1u << 20;
     /* Within the registers where that can be, then as near as it gets. */

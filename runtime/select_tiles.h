@@ -19,6 +19,8 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
 struct rapt_tile_budget {
     uint32_t registers, decode_registers, decode_shared_bytes;
     uint32_t subgroup_size; /* to ask for; 0 = any */
+    uint32_t matrix_registers; /* of kernels on matrix units, as select_matrix.c counts them */
+    uint32_t matrix_subgroup_size; /* theirs, to ask for where there are several */
 };
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select.c: it knows vendors */
 

@@ -76,7 +76,7 @@ static inline uint32_t rapt_tile_matrix_shared_bytes(const uint32_t spec[RAPT_N_
     uint32_t q = block_q * (k_slices * slice / 4 + 2), stage = 2 * block_kv * (slice / 4 + 2);
     uint32_t scores = block_q * (width / 4 + 1), weights = block_q * (block_kv / 4 + 2);
     return 8 * (q + stage + weights) + 16 * scores + 4 * block_q + key_bytes * block_kv +
-           8 * block_q + 8;
+           8 * block_q + 16;
 }
 
 #endif

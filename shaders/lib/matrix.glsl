@@ -14,15 +14,20 @@
  *            element by element. P V of a tile is summed from zero: units that cut digits off in a long
  *            sum have but a short one
  *
+ * bf16 (SCALED) becomes f16 on its way into `stage`, times the power of two that brings the slice's largest
+ * into f16's range: exact but for what is 2^-24 of that and smaller. Products of a slice are multiplied back
+ * when they join the sums. Q has one such power for all of the tile.
+ *
  * While a slice is worked on, the next one is on its way from memory into registers, and from there into
- * the other half of `stage`: one barrier a slice. shaders/tiles.h has the tile numbers and what they
- * take. */
+ * the other half of `stage`: one barrier a slice, two where it is scaled. shaders/tiles.h has the tile
+ * numbers and what they take. */
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
 #include "step.glsl"
 #include "spans.glsl"
 #include "storage.glsl"
@@ -55,7 +60,10 @@ const uint LANES = SUBGROUP > ROWS ? SUBGROUP / ROWS : 1, LANE_ROWS = ROWS * LAN
 const uint QUADS = BLOCK_KV / 4 / LANES;
 
 const uint EIGHTS = SLICE / 8, LOADS = (BLOCK_KV * EIGHTS + WG_SIZE - 1) / WG_SIZE;
+const bool SCALED = KV_TYPE == RAPT_STORE_BF16;
 const float WEIGHT_SHIFT = 15.0, WEIGHT_UNIT = 1.0 / 32768.0;
+/* What the output is counted in. Values of bf16 leave no room for 2^15. */
+const float O_UNIT = SCALED ? 1.0 : WEIGHT_UNIT;
 
 #define A_MATRIX coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
 #define B_MATRIX coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
@@ -72,6 +80,7 @@ shared vec4 factors[BLOCK_Q / 4];
 C_MATRIX score[STRIPS * S_TILES], o[STRIPS * V_SLICES * O_TILES], keep[STRIPS];
 A_MATRIX weight[STRIPS * KEY_STEPS];
 uvec4 next[LOADS];
+float unit, next_unit, q_unit = 1.0; /* of what is staged, of what comes next, of Q */
 bvec2 aligned;
 
 uint column, first_row; /* of the subgroup: among its group, of its group's rows */
@@ -97,17 +106,27 @@ void group_barrier()
 
 #include "matrix_kv.glsl"
 
-/* All of Q, unscaled: what f16 holds is exact in f16. */
+/* All of Q, without the logits' scale: what f16 holds is exact in f16. */
 void load_q()
 {
     const uint eights = K_SLICES * EIGHTS;
+    float scale = 1.0;
+    vec4 a, b;
+    if (SCALED) {
+        float most = 0.0;
+        for (uint t = lane; t < BLOCK_Q * D / 8; t += WG_SIZE) {
+            read_q(row_in_item(t / (D / 8)), t % (D / 8) * 8, a, b);
+            a = max(abs(a), abs(b));
+            most = max(most, max(max(a.x, a.y), max(a.z, a.w)));
+        }
+        scale = common_scale(floatBitsToUint(most), 1, q_unit);
+    }
     for (uint t = lane; t < BLOCK_Q * eights; t += WG_SIZE) {
         uint d = t % eights * 8;
-        vec4 a, b;
         read_q(row_in_item(t / eights), d, a, b);
         uint to = t / eights * Q_PITCH + t % eights * 2;
-        q_tile[to] = f16vec4(d < D ? a : vec4(0.0));
-        q_tile[to + 1] = f16vec4(d < D ? b : vec4(0.0));
+        q_tile[to] = f16vec4(d < D ? a * scale : vec4(0.0));
+        q_tile[to + 1] = f16vec4(d < D ? b * scale : vec4(0.0));
     }
 }
 
@@ -121,6 +140,12 @@ bool has_keys()
 
 void add_scores(uint slice, uint half_at)
 {
+    C_MATRIX sum[STRIPS * S_TILES];
+    if (SCALED)
+        [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++) {
+            sum[i] = score[i];
+            score[i] = C_MATRIX(0.0);
+        }
     [[unroll]] for (uint k = 0; k < SLICE / K; k++) {
         A_MATRIX q[STRIPS];
         [[unroll]] for (uint r = 0; r < STRIPS; r++)
@@ -136,6 +161,9 @@ void add_scores(uint slice, uint half_at)
                 score[r * S_TILES + n] = coopMatMulAdd(q[r], keys, score[r * S_TILES + n]);
         }
     }
+    if (SCALED)
+        [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++)
+            score[i] = sum[i] + score[i] * unit;
 }
 
 void store_scores()
@@ -172,7 +200,7 @@ vec4 see_four(vec4 s, int j, ivec2 seen, bool by_bits, uint bits)
 void weigh_row(uint i, key_tile keys, bool masked)
 {
     uint r = row_of(i), part = gl_SubgroupInvocationID % LANES;
-    float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0);
+    float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0) * q_unit;
     vec4 s[QUADS], most4 = vec4(NEG_INF);
     ivec2 seen = keys_of_row[r];
     uint bits = 0;
@@ -233,6 +261,8 @@ void add_values(uint slice, uint half_at)
         }
         [[unroll]] for (uint r = 0; r < STRIPS; r++) {
             uint at = (r * V_SLICES + slice) * O_TILES + t;
+            if (SCALED)
+                sum[r] = sum[r] * (unit * WEIGHT_UNIT);
             o[at] = o[at] * keep[r] + sum[r];
         }
     }
@@ -261,12 +291,18 @@ void work_tiles(key_tile keys)
 {
     uint turn = 0, half_at = 0;
     bool more;
+    if (SCALED) {
+        if (lane < 2)
+            largest[lane] = 0;
+        barrier();
+    }
     find_keys(keys, 0);
     load_q();
     barrier();
     fetch_k(0, 0);
-    commit(0, D, 0);
+    stage_next(0, D, 0, 0);
     barrier();
+    unit = next_unit;
     do {
         key_tile next_keys = keys;
         more = next_tile(next_keys, BLOCK_KV, item.kv_begin, item.kv_end);
@@ -283,8 +319,9 @@ void work_tiles(key_tile keys)
             if (last)
                 store_scores();
             half_at = STAGE - half_at;
-            commit(last ? 0 : slice + 1, last ? DV : D, half_at);
+            stage_next(last ? 0 : slice + 1, last ? DV : D, half_at, half_at == 0 ? 0 : 1);
             barrier();
+            unit = next_unit;
         }
         bool masked = some_unseen(keys, latest_first, earliest_last);
         [[unroll]] for (uint i = 0; i < LANE_ROWS; i++)
@@ -298,8 +335,10 @@ void work_tiles(key_tile keys)
                 fetch_k(0, turn ^ 1);
             add_values(slice, half_at);
             half_at = STAGE - half_at;
-            commit(slice + 1 < V_SLICES ? slice + 1 : 0, slice + 1 < V_SLICES ? DV : D, half_at);
+            stage_next(slice + 1 < V_SLICES ? slice + 1 : 0, slice + 1 < V_SLICES ? DV : D, half_at,
+                       half_at == 0 ? 0 : 1);
             barrier();
+            unit = next_unit;
         }
         turn ^= 1;
         keys = next_keys;
@@ -311,20 +350,20 @@ void finish_lane_row(uint i)
 {
     uint r = row_of(i);
     packed_row row = row_in_item(r);
-    float sum = l[i], unit = WEIGHT_UNIT;
+    float sum = l[i], power = 1.0;
     [[unroll]] for (uint x = 1; x < LANES; x *= 2)
         sum += subgroupShuffleXor(sum, x);
-    /* from multiples of 2^(base - 15) to those of exp(m) */
+    /* from multiples of 2^base to those of exp(m) */
     float highest = top[i] * LOGIT_NATURAL, m = highest;
     if (wants(RAPT_FEAT_CONST_MAX)) {
         m = header.max_logit_const;
-        unit *= exp2(base[i] * LOGIT_LOG2 - m * LOG2E);
+        power = exp2(base[i] * LOGIT_LOG2 - m * LOG2E);
     } else if (PLAIN_LOGITS && top[i] != NEG_INF) {
-        unit *= exp2(base[i] - top[i]);
+        power = exp2(base[i] - top[i]);
     }
     bool writes = r < item.n_rows && gl_SubgroupInvocationID % LANES == 0;
     float factor = 1.0;
-    sum *= unit;
+    sum *= power * WEIGHT_UNIT;
     if (item.partial == RAPT_DIRECT) {
         factor = finish_row(row.head, m, sum);
         if (writes)
@@ -335,7 +374,7 @@ void finish_lane_row(uint i)
         work_floats[ml + 1] = sum;
     }
     if (gl_SubgroupInvocationID % LANES == 0)
-        factors[r >> 2][r & 3] = factor * unit;
+        factors[r >> 2][r & 3] = factor * power * O_UNIT;
 }
 
 /* The output leaves through s_tile, as many dims at a time as that holds. */

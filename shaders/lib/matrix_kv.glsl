@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Slices of K and V from memory through registers into a half of `stage`: f16 as it is stored, eight dims
- * at a time. For matrix.glsl. */
+/* Slices of K and V from memory through registers into a half of `stage`: eight dims at a time, f16 as it
+ * is stored. For matrix.glsl. */
 
 const uvec2 LOW_BITS = uvec2(7); /* of an element on 16 bytes: 0 */
 
@@ -41,15 +41,54 @@ void fetch_v(uint slice, uint turn)
     }
 }
 
-/* dims past the last are zero */
-void commit(uint slice, uint dims, uint half_at)
+/* A power of two that brings numbers of at most this magnitude (as bits of a float) below 2^15, the same for
+ * the workgroup; and its inverse. Slots take turns: one is emptied while the other is in use. */
+shared uint largest[2];
+
+float common_scale(uint bits, uint slot, out float inverse)
 {
+#if KV_TYPE == RAPT_STORE_BF16
+    bits = subgroupMax(bits);
+    if (subgroupElect())
+        atomicMax(largest[slot], bits, gl_ScopeWorkgroup, 0, gl_SemanticsRelaxed);
+    barrier();
+    bits = largest[slot];
+    if (lane == 0)
+        largest[1 - slot] = 0;
+    int power = min(14 - (int(bits >> 23) - 127), 126);
+    inverse = uintBitsToFloat(uint(127 - power) << 23);
+    return uintBitsToFloat(uint(127 + power) << 23);
+#else
+    inverse = 1.0;
+    return 1.0;
+#endif
+}
+
+/* What was fetched, into a half of `stage`; visible after the next barrier. Dims past the last are zero. */
+void stage_next(uint slice, uint dims, uint half_at, uint slot)
+{
+    float scale = 1.0;
+    uint most = 0;
     [[unroll]] for (uint n = 0; n < LOADS; n++) {
-        uvec4 x = dim_of(n, slice) < dims ? next[n] : uvec4(0);
+        next[n] = dim_of(n, slice) < dims ? next[n] : uvec4(0);
+        if (SCALED)
+            [[unroll]] for (uint y = 0; y < 4; y++)
+                most = max(most, max(next[n][y] << 16 & 0x7fff0000u, next[n][y] & 0x7fff0000u));
+    }
+    if (SCALED)
+        scale = common_scale(most, slot, next_unit);
+    [[unroll]] for (uint n = 0; n < LOADS; n++) {
         uint t = n * WG_SIZE + lane, to = half_at + t / EIGHTS * PITCH + t % EIGHTS * 2;
+        vec4 a, b;
         if (t < BLOCK_KV * EIGHTS) {
-            stage[to] = f16vec4(unpackFloat2x16(x.x), unpackFloat2x16(x.y));
-            stage[to + 1] = f16vec4(unpackFloat2x16(x.z), unpackFloat2x16(x.w));
+#if KV_TYPE == RAPT_STORE_BF16
+            unpack_bf16(next[n], a, b);
+            stage[to] = f16vec4(a * scale);
+            stage[to + 1] = f16vec4(b * scale);
+#else
+            stage[to] = f16vec4(unpackFloat2x16(next[n].x), unpackFloat2x16(next[n].y));
+            stage[to + 1] = f16vec4(unpackFloat2x16(next[n].z), unpackFloat2x16(next[n].w));
+#endif
         }
     }
 }

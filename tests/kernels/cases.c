@@ -390,6 +390,7 @@ const struct check_case check_cases[] = {
     {.name = "logits of 10000", D64, .flags = FEW, .data = CHECK_LARGE},
     {.name = "one key dominates", D64, .flags = FEW, .data = CHECK_DOMINANT, SPLIT},
     {.name = "denormals, -0", D64, .flags = FEW, .data = CHECK_TINY},
+    {.name = "beyond f16", D64, .flags = FEW, .data = CHECK_WIDE, .shapes = CHECK_WIDE_TYPE},
     {.name = "long, peaks",
      D64,
      .flags = FEW,

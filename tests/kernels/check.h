@@ -33,6 +33,7 @@ enum check_data {
     CHECK_DOMINANT, /* one key above all */
     CHECK_PEAKS,    /* one key 12 and one 16 above equal others */
     CHECK_TINY,     /* -0, denormals */
+    CHECK_WIDE,     /* keys and values far beyond f16, queries far below it */
     CHECK_TIES      /* small whole numbers; every third chunk of 16 keys is the same */
 };
 
@@ -60,7 +61,7 @@ enum check_lists {
     CHECK_LISTS_MASK    /* a block table of the case's masks */
 };
 
-enum { CHECK_QUANTIZED = 10, CHECK_PIECES };
+enum { CHECK_QUANTIZED = 10, CHECK_WIDE_TYPE, CHECK_PIECES };
 
 struct check_case {
     const char *name;
@@ -88,7 +89,7 @@ struct check_case {
     uint32_t n_segments;
     int own_buffers;
     int shapes; /* 1 = for every kernel, 2 = for one K/V type, 3 = not in quick runs either; by name
-                   alone: CHECK_QUANTIZED, CHECK_PIECES */
+                   alone: CHECK_QUANTIZED, CHECK_PIECES, CHECK_WIDE_TYPE */
 };
 
 /* What runs: the kernels to force and how sequences must look to reach them. */

@@ -283,6 +283,8 @@ static float key_value(struct check_problem *p, uint32_t token, uint32_t kv_len,
         return x * 1e4f / (p->scale * 16 * (float)p->c.d);
     case CHECK_TINY:
         return tiny(&p->random);
+    case CHECK_WIDE:
+        return quick_normal(&p->random) * 1e30f;
     case CHECK_TIES:
         return (float)((token / 16 * 7 + i) % 3) - 1;
     default:
@@ -294,6 +296,8 @@ static float value_value(struct check_problem *p)
 {
     if (p->c.data == CHECK_LIMIT)
         return 65504.0f;
+    if (p->c.data == CHECK_WIDE)
+        return quick_normal(&p->random) * 1e36f;
     return p->c.data == CHECK_TINY ? tiny(&p->random) : quick_normal(&p->random);
 }
 
@@ -308,6 +312,8 @@ static float query_value(struct check_problem *p, const float *common, uint32_t 
         return 16 * (quick_normal(&p->random) < 0 ? -1.0f : 1.0f);
     case CHECK_TINY:
         return tiny(&p->random);
+    case CHECK_WIDE:
+        return quick_normal(&p->random) * 1e-30f;
     case CHECK_TIES:
         return (float)random_between(&p->random, -2, 2);
     default:

@@ -271,6 +271,7 @@ static void lanes_stay_within_the_budget(void **state)
                 struct rapt_select_request request =
                     request_of(group, dims[d], dims[d], RAPT_TYPE_F16, 16);
                 struct rapt_selection s;
+                request.path = RAPT_PATH_PORTABLE;
                 assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
                 assert_int_equal(s.prefill.required_subgroup_size, subgroup);
                 assert_int_equal(s.decode.required_subgroup_size, subgroup);
@@ -291,9 +292,12 @@ static void subgroups_are_asked_for_within_limits(void **state)
     struct rapt_selection s;
     for (caps.max_workgroup_subgroups = 32; caps.max_workgroup_subgroups >= 4;
          caps.max_workgroup_subgroups /= 2) {
-        assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
-        assert_true(s.decode.workgroup_size <= 16 * caps.max_workgroup_subgroups);
-        assert_true(s.prefill.workgroup_size <= 16 * caps.max_workgroup_subgroups);
+        for (int path = RAPT_PATH_AUTO; path <= RAPT_PATH_PORTABLE; path++) {
+            request.path = (rapt_path)path;
+            assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+            assert_true(s.decode.workgroup_size <= 16 * caps.max_workgroup_subgroups);
+            assert_true(s.prefill.workgroup_size <= 16 * caps.max_workgroup_subgroups);
+        }
     }
     caps.features &= ~RAPT_FEATURE_SUBGROUP_SIZE_CONTROL;
     assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
@@ -492,7 +496,7 @@ static void matrix_units_when_not(void **state)
     assert_non_null(strstr(rapt_last_error(), "several sizes"));
     request.q_type = RAPT_TYPE_F32;
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(rapt_last_error(), "queries of f16"));
+    assert_non_null(strstr(rapt_last_error(), "queries of f32"));
     request.q_type = RAPT_TYPE_F16;
     request.n_kv_segments = 2;
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
