@@ -142,6 +142,27 @@ def test_positions():
                           kv_pos0=kv_pos0))
 
 
+def test_pools():
+    """Arrays of keys count through, sequence after sequence, whatever pages they lie in."""
+    q_lens, kv_lens, size, pages = [2, 1, 3], [6, 0, 9], 4, [[5, 1], [], [3, 0, 6]]
+    q, k, v, cu_q, cu_kv = batch(28, q_lens, kv_lens)
+
+    def pool(tensor):
+        filled = [[[[math.nan] * 16 for _ in range(2)] for _ in range(size)] for _ in range(7)]
+        for b, pages_of in enumerate(pages):
+            for j in range(kv_lens[b]):
+                filled[pages_of[j // size]][j % size] = tensor[cu_kv[b] + j]
+        return save(filled)
+    files = ["--q", save(q), "--cu-q", save(cu_q, "i4"), "--k-pool", pool(k), "--v-pool", pool(v), "--page-indptr",
+             save([0, 2, 2, 5], "u4"), "--page-indices", save([5, 1, 3, 0, 6], "u4"), "--last-page-len",
+             save([2, 0, 1], "u4")]
+    leaves = arrays(280, q_lens, kv_lens)
+    for word in ("segments", "bidirectional", "prefix"):
+        options, leaf = leaves[word]
+        compare(f"a ready pool: {word}", attend(*files, "--mask", f"{word} | !causal", *options)[0],
+                attention(q, k, v, cu_q, cu_kv, allows=places(either(leaf, no(causal)), q_lens, kv_lens)))
+
+
 def test_nothing():
     files, numbers = ragged(26)
     sinks = [0.5, -1.0, 2.0, 0.0]
