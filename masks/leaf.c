@@ -149,24 +149,21 @@ static void segment_bits(const struct rapt_leaves *leaves, uint32_t block, uint3
 
 /* ------------------------------------------------------------------------- bits of the caller's */
 
-/* n bits, 1 to 32, from bit `at` on; no byte is read that has none of them. */
-static uint32_t bytes_bits(const uint8_t *bytes, uint64_t at, uint32_t n)
+/* n bits, 1 to 32, from bit `at` on; no byte is read that lies behind the array. */
+static uint32_t bitmap_bits_at(const rapt_mask_data *data, uint64_t at, uint32_t n)
 {
-    const uint8_t *byte = bytes + (at >> 3);
-    const uint32_t shift = at & 7, n_bytes = (shift + n + 7) >> 3;
+    const uint8_t *byte = data->bitmap + (at >> 3);
+    const uint32_t shift = at & 7;
     uint64_t all = 0;
-    for (uint32_t i = 0; i < n_bytes; i++)
-        all |= (uint64_t)byte[i] << (8 * i);
+    if ((at >> 3) + 8 <= data->bitmap_bits >> 3) { /* one load, to compilers */
+        all = (uint64_t)byte[0] | (uint64_t)byte[1] << 8 | (uint64_t)byte[2] << 16 |
+              (uint64_t)byte[3] << 24 | (uint64_t)byte[4] << 32 | (uint64_t)byte[5] << 40 |
+              (uint64_t)byte[6] << 48 | (uint64_t)byte[7] << 56;
+    } else {
+        for (uint32_t i = 0; i < (shift + n + 7) >> 3; i++)
+            all |= (uint64_t)byte[i] << (8 * i);
+    }
     return (uint32_t)(all >> shift) & rapt_low_bits(n);
-}
-
-static uint32_t words_bits(const uint32_t *words, uint32_t at, uint32_t n)
-{
-    const uint32_t word = at >> 5, shift = at & 31;
-    uint32_t bits = words[word] >> shift;
-    if (shift + n > 32)
-        bits |= words[word + 1] << (32 - shift);
-    return bits & rapt_low_bits(n);
 }
 
 /* Row r's bits of keys [key, key + n), n up to 32. */
@@ -175,14 +172,15 @@ static uint32_t row_bits(const struct rapt_leaves *leaves, int32_t op, uint32_t 
 {
     if (op == RAPT_MASK_BITMAP) {
         uint64_t row = rapt_mask_bitmap_row(leaves->input, leaves->b, leaves->h, leaves->first + r);
-        return bytes_bits(leaves->input->data.bitmap, row + key, n);
+        return bitmap_bits_at(&leaves->input->data, row + key, n);
     }
     if (key + n <= leaves->tree_first)
         return rapt_low_bits(n);
-    uint32_t before = key < leaves->tree_base ? leaves->tree_base - key : 0;
-    const uint32_t *row = leaves->ancestors + (size_t)r * leaves->ancestor_words;
-    return rapt_low_bits(before) | words_bits(row, key + before - leaves->tree_base, n - before)
-                                       << before;
+    /* Blocks begin at multiples of 16 keys and bits are asked for within 32: they lie in one word.
+     */
+    const uint32_t at = key - leaves->tree_base;
+    return leaves->ancestors[(size_t)r * leaves->ancestor_words + (at >> 5)] >> (at & 31) &
+           rapt_low_bits(n);
 }
 
 /* A row's ancestors: those of its parent, where that is a row of this block too, and itself. */

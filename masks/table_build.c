@@ -51,11 +51,10 @@ static uint32_t find_sets(const struct rapt_table_request *request, struct rapt_
         const rapt_mask *mask = rapt_request_mask(request, h);
         const int per_head = reads_per_head(&request->input.data, mask);
         uint32_t s = per_head ? n_sets : 0;
-        while (s < n_sets &&
-               (sets[s].per_head || (sets[s].mask != mask && !rapt_mask_equal(sets[s].mask, mask))))
+        while (s < n_sets && sets[s].mask != mask && !rapt_mask_equal(sets[s].mask, mask))
             s++;
         if (s == n_sets)
-            sets[n_sets++] = (struct rapt_table_set){mask, h, per_head};
+            sets[n_sets++] = (struct rapt_table_set){mask, h};
         head_set[h] = s;
     }
     return n_sets;

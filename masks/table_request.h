@@ -20,7 +20,6 @@ rapt_status rapt_table_request_open(const rapt_block_table_params *params,
 struct rapt_table_set {
     const rapt_mask *mask; /* the caller's: only while the table is built */
     uint32_t head;
-    int per_head;
 };
 
 static inline const rapt_mask *rapt_request_mask(const struct rapt_table_request *request,

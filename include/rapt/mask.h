@@ -150,7 +150,7 @@ RAPT_API int rapt_mask_allows_element(const rapt_mask *mask, const rapt_mask_bat
  * plans made with RAPT_PLAN_BLOCKS run on. Blocks no pair is allowed in are not listed.
  *
  * Classification is exact for every mask: a block listed as full allows all its pairs, any other one
- * both allows and forbids some. Time follows the listed blocks, except for bitmaps, whose bits are
+ * both allows and forbids some. Time follows blocks, not pairs, except for bitmaps, whose bits are
  * read. Built on the calling thread; a table is immutable between extends and may be read from any
  * thread. */
 typedef struct rapt_block_table rapt_block_table;

@@ -130,7 +130,7 @@ static void ends_of_runs(void **state)
         for (int32_t q_len = 1; q_len <= 17; q_len += 4)
             for (int op = 0; op < 2; op++) {
                 struct scene *s = &p.scene;
-                uint64_t rng = 3;
+                uint64_t rng = (uint64_t)(at + 20) * 64 + (uint64_t)q_len * 2 + (uint64_t)op;
                 scene_make(s, 1);
                 s->batch.n_seqs = 1;
                 s->batch.q_pos = s->batch.kv_pos0 = NULL;
