@@ -288,7 +288,8 @@ struct rapt_step_span {
 #define RAPT_SPAN_FULL 0u   /* all of them */
 #define RAPT_SPAN_CLOSED 1u /* those in its interval, by the closed form above */
 /* Within one key block. Row of token t and key j: bit j & 31 of step word
- *   word + (t & (block_q - 1)) * max(1, block_kv / 32) + ((j & (block_kv - 1)) >> 5) */
+ *   word + (t & (block_q - 1)) * max(1, block_kv / 32) + ((j & (block_kv - 1)) >> 5)
+ * (j & 15 where block_kv is 16). */
 #define RAPT_SPAN_BITS 2u
 /* Rows of token t whose bit t & 31 of step word word + ((t & (block_q - 1)) >> 5) is set see the keys in
  * their interval, the others none. */
