@@ -69,6 +69,8 @@ static const struct case_spec cases[] = {
     {"f16, rotated", 8, 2, 128, 0, F16, F16, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_ROPE | CASE_STATS},
     {"bf16, rotated", 8, 2, 128, 0, BF16, BF16, BF16, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_ROPE},
     {"int8, rotated", 8, 2, 128, 0, F16, INT8, 0, 16, 4, {1, 40, 3, 17}, {300, 40, 77, 100}, "causal", .flags = CASE_ROPE},
+    {"block table, f16", 4, 2, 64, 0, F16, F16, 0, 16, 3, {90, 1, 0}, {300, 200, 3}, "causal & (window(31, 0) | sink_tokens(4))", .flags = CASE_STATS | CASE_SINKS},
+    {"block table, bf16", 4, 4, 128, 0, BF16, BF16, 0, 0, 1, {130}, {300}, "causal & blocks", .map_block = 32, .map_kept = 40, .flags = CASE_STATS},
     {"three-pass baseline", 4, 2, 64, 0, F16, F16, 0, 0, 2, {21, 1}, {75, 90}, "causal", .flags = CASE_THREE_PASS},
 };
 /* clang-format on */
