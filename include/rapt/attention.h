@@ -254,8 +254,8 @@ RAPT_API rapt_status rapt_kernel_get_info(const rapt_caps *caps, uint32_t index,
 typedef enum rapt_path {
     RAPT_PATH_AUTO = 0,
     RAPT_PATH_PORTABLE = 1, /* f32 math, no matrix units; on the CPU driver its own rows count */
-    RAPT_PATH_COOPMAT = 2,  /* prefill on matrix units (VK_KHR_cooperative_matrix): Q, K, V of f16;
-                               UNSUPPORTED with the reason where that is not to be had */
+    RAPT_PATH_COOPMAT = 2,  /* prefill on matrix units (VK_KHR_cooperative_matrix): K/V of f16 or bf16,
+                               Q of the same or f16; UNSUPPORTED with the reason where that cannot be */
     RAPT_PATH_COOPMAT2 = 3  /* not in this version: UNSUPPORTED */
 } rapt_path;
 
