@@ -59,13 +59,13 @@ static uint32_t lane_registers(const struct tile *tile, const struct rapt_select
     }
     /* Quantizing Q and scaling the sums of integers takes some more; so do terms of logits, lists,
      * and turning Q. */
-    uint32_t more = request->integer_dot == RAPT_CHOICE_ALWAYS ? 2 * rows + rows * keys : 0;
+    uint32_t more = request->integer_dot == RAPT_CHOICE_ALWAYS ? 3 * rows + rows * keys : 0;
     if (request->features & (RAPT_FEAT_ALIBI | RAPT_FEAT_BIAS_F32 | RAPT_FEAT_BIAS_F16))
         more += 2 * rows;
     if (request->features & RAPT_FEAT_BLOCKS)
         more += 2 * rows;
     if (request->features & RAPT_FEAT_ROPE_Q)
-        more += 4;
+        more += 6;
     return 2 * rows * rapt_tile_lane_dims(request->head_dim_v, tile->tx) + rows * keys + 8 * rows +
            (k_words > v_words ? k_words : v_words) + more;
 }
