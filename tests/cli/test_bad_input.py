@@ -65,7 +65,7 @@ for option, value in (("--layout", "bdsh"), ("--path", "fast"), ("--q-dtype", "f
         attend("junk word", rf"{option}: .*'?(warp|{value})'?", option, value)
 
 # --- later work
-for command in ("tune", "moba", "topk", "gmm"):
+for command in ("tune", "gmm"):
     refused("later", rf"{command} is not in this build yet", command=command)
 
 # --- files

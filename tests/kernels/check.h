@@ -14,9 +14,9 @@
 #define CHECK_MAX_SEQS 6
 
 enum check_layout {
-    CHECK_DENSE,       /* [total, H, D]; pages [page, token, head, D] */
-    CHECK_HND,         /* [H, total, D]; pages [page, head, token, D] */
-    CHECK_PADDED,      /* rows of D + 2 elements, of quantized types an odd byte: nothing is aligned */
+    CHECK_DENSE,  /* [total, H, D]; pages [page, token, head, D] */
+    CHECK_HND,    /* [H, total, D]; pages [page, head, token, D] */
+    CHECK_PADDED, /* rows of D + 2 elements, of quantized types an odd byte: nothing is aligned */
     CHECK_INTERLEAVED, /* K and V heads by turns */
     CHECK_T2HD,        /* [total, 2, H, D], pages [page, token, 2, head, D] */
     CHECK_BS2HD,       /* [B, longest, 2, H, D] */
@@ -54,9 +54,9 @@ enum check_bias {
 
 enum check_lists {
     CHECK_LISTS_NONE,
-    CHECK_LISTS_HOST,  /* random blocks of every kind of a table, some lists empty */
+    CHECK_LISTS_HOST, /* random blocks of every kind of a table, some lists empty */
     CHECK_LISTS_EMPTY,
-    CHECK_LISTS_FULL,  /* every block, as one long span */
+    CHECK_LISTS_FULL,   /* every block, as one long span */
     CHECK_LISTS_DEVICE, /* as kernels write them, blocks with bits of rows among them */
     CHECK_LISTS_MASK    /* a block table of the case's masks */
 };
@@ -97,7 +97,7 @@ struct check_target {
     rapt_easy *easy;
     const char *row;
     rapt_type kv;
-    rapt_type q; /* instead of a case's own, DEFAULT = that */
+    rapt_type q;                     /* instead of a case's own, DEFAULT = that */
     int force_prefill, force_decode; /* RAPT_KERNEL_* + 1 */
     int decode;                      /* q_len is cut to what decode takes */
     int all_shapes;
@@ -156,8 +156,8 @@ struct check_problem {
         uint64_t seed;
         uint32_t n_sets, head_set[16];
         struct rapt_mask_closed closed;
-        uint32_t most_blocks, most_rows; /* of all lists, lists */
-        uint32_t most_keys;              /* blocks of keys of a list */
+        uint32_t most_blocks, most_rows;       /* of all lists, lists */
+        uint32_t most_keys;                    /* blocks of keys of a list */
         uint32_t most_entries, most_bit_words; /* of the table of masks */
         float *holes; /* what the reference reads: the bias, -inf where a row sees nothing */
         uint64_t n_holes, hole_head_stride, hole_offsets[CHECK_MAX_SEQS];
@@ -191,7 +191,8 @@ void check_problem_destroy(struct check_problem *problem);
 uint64_t check_element(const struct check_problem *problem, enum check_tensor tensor, int seq,
                        uint32_t token, uint32_t head);
 /* Where such an element lies. */
-uint8_t *check_place(const struct check_problem *problem, enum check_tensor tensor, uint64_t element);
+uint8_t *check_place(const struct check_problem *problem, enum check_tensor tensor,
+                     uint64_t element);
 /* Bytes of what the strides of a type count, and a row in that. */
 uint32_t check_unit(rapt_type type);
 uint32_t check_row(const struct check_problem *problem, enum check_tensor tensor);
@@ -228,6 +229,11 @@ void check_table_destroy(struct check_table *table);
 void check_table_write(const struct check_problem *problem, uint32_t first,
                        const struct check_table *table, uint32_t *slot);
 
+/* The problem's lengths, tables, positions and mask, as prepare takes them; its longest sequence's
+ * keys, at least 1. */
+rapt_step_params check_step(const struct check_problem *p);
+uint32_t check_longest_kv(const struct check_problem *p);
+
 rapt_status check_buffer_create(rapt_easy *easy, const char *name, uint64_t bytes, uint64_t shift,
                                 struct check_buffer *out_buffer);
 void check_buffer_destroy(struct check_buffer *buffer);
@@ -235,7 +241,8 @@ rapt_buffer check_buffer_range(const struct check_buffer *buffer);
 /* 1 if both guards are as they were made. */
 int check_buffer_guarded(const struct check_buffer *buffer);
 uint64_t check_buffer_hash(const struct check_buffer *buffer);
-/* Makes a plan's tables and workspace, guarded and aligned no more than asked for, and binds them. */
+/* Makes a plan's tables and workspace, guarded and aligned no more than asked for, and binds them.
+ */
 rapt_status check_plan_bind(rapt_easy *easy, rapt_plan *plan, struct check_buffer *out_tables,
                             struct check_buffer *out_workspace);
 

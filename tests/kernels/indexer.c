@@ -112,11 +112,7 @@ static int make_plan(struct index_run *run)
 {
     const struct check_problem *p = &run->problem;
     const struct check_case *c = &p->c;
-    run->max_kv_len = 1;
-    for (int b = 0; b < p->n_seqs; b++) {
-        uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
-        run->max_kv_len = kv_len > run->max_kv_len ? kv_len : run->max_kv_len;
-    }
+    run->max_kv_len = check_longest_kv(p);
     const rapt_plan_params params = {
         .struct_size = sizeof params,
         .n_q_heads = c->heads,
@@ -131,20 +127,7 @@ static int make_plan(struct index_run *run)
         .max_kv_len = run->max_kv_len,
         .n_steps_in_flight = 1,
     };
-    const rapt_step_params step = {
-        .struct_size = sizeof step,
-        .n_seqs = (uint32_t)p->n_seqs,
-        .cu_q = p->cu_q,
-        .cu_kv = c->page_size ? NULL : p->cu_kv,
-        .page_indptr = c->page_size ? p->indptr : NULL,
-        .page_indices = c->page_size ? p->pages : NULL,
-        .last_page_len = c->page_size ? p->last_len : NULL,
-        .n_pool_pages = p->n_pool,
-        .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 : NULL,
-        .q_pos = p->q_pos,
-        .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
-        .mask = p->mask,
-    };
+    rapt_step_params step = check_step(p);
     run->step.struct_size = sizeof run->step;
     if (rapt_plan_create_forced(rapt_easy_device(run->target->easy), &params, -1, 0, &run->plan) !=
         RAPT_OK)

@@ -144,11 +144,7 @@ static int make_plan(struct moba_run *run)
         .struct_size = sizeof moba, .chunk = run->c->chunk, .top_k = run->c->top_k};
     rapt_device_lists lists = {.struct_size = sizeof lists};
     rapt_mask *causal = NULL;
-    uint32_t longest = 1, max_spans = 0;
-    for (int b = 0; b < p->n_seqs; b++) {
-        uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
-        longest = kv_len > longest ? kv_len : longest;
-    }
+    uint32_t longest = check_longest_kv(p), max_spans = 0;
     uint32_t total_q = (uint32_t)p->cu_q[p->n_seqs];
     if (rapt_moba_device_lists(&moba, c->heads, (uint32_t)p->n_seqs, total_q, longest, run->block_q,
                                &lists, &max_spans) != RAPT_OK ||
@@ -185,22 +181,10 @@ static int make_plan(struct moba_run *run)
         .v_scale = p->scale_layout[1],
         .rope = run->c->rope ? &run->rope : NULL,
     };
-    const rapt_step_params step = {
-        .struct_size = sizeof step,
-        .n_seqs = (uint32_t)p->n_seqs,
-        .cu_q = p->cu_q,
-        .cu_kv = c->page_size ? NULL : p->cu_kv,
-        .page_indptr = c->page_size ? p->indptr : NULL,
-        .page_indices = c->page_size ? p->pages : NULL,
-        .last_page_len = c->page_size ? p->last_len : NULL,
-        .n_pool_pages = p->n_pool,
-        .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 : NULL,
-        .q_pos = p->q_pos,
-        .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
-        .mask = run->lists ? causal : NULL,
-        .device_lists = run->lists ? &lists : NULL,
-        .slot = 1,
-    };
+    rapt_step_params step = check_step(p);
+    step.mask = run->lists ? causal : NULL;
+    step.device_lists = run->lists ? &lists : NULL;
+    step.slot = 1;
     run->n_chunks = (longest + run->c->chunk - 1) / run->c->chunk;
     run->n_rows = (uint32_t)p->cu_q[p->n_seqs] * c->heads;
     run->total_kv = (uint64_t)p->cu_kv[p->n_seqs];

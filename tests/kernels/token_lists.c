@@ -107,21 +107,9 @@ static int make_plan(struct token_run *run)
             (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
         head = area > head ? area : head;
     }
-    const rapt_step_params step = {
-        .struct_size = sizeof step,
-        .n_seqs = (uint32_t)p->n_seqs,
-        .cu_q = p->cu_q,
-        .cu_kv = c->page_size ? NULL : p->cu_kv,
-        .page_indptr = c->page_size ? p->indptr : NULL,
-        .page_indices = c->page_size ? p->pages : NULL,
-        .last_page_len = c->page_size ? p->last_len : NULL,
-        .n_pool_pages = p->n_pool,
-        .q_pos = p->q_pos,
-        .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
-        .mask = p->mask,
-        .bias_offsets = c->bias ? p->bias_offsets : NULL,
-        .bias_head_stride = (uint32_t)head,
-    };
+    rapt_step_params step = check_step(p);
+    step.bias_offsets = c->bias ? p->bias_offsets : NULL;
+    step.bias_head_stride = (uint32_t)head;
     run->step.struct_size = sizeof run->step;
     /* one prefill kernel, which no record of this test runs */
     if (rapt_plan_create(rapt_easy_device(run->target->easy), &params, &run->plan) != RAPT_OK)
