@@ -38,14 +38,19 @@ def split_options(options):
     return defines, env, val
 
 
-def write_words(spirv_path, out_path):
+def read_words(spirv_path):
     words = array.array("I")
     with open(spirv_path, "rb") as f:
-        words.frombytes(f.read())
-    if words.itemsize != 4 or words[0] not in (0x07230203, 0x03022307):
+        data = f.read()
+    words.frombytes(data[:len(data) // 4 * 4])
+    if words.itemsize != 4 or not words or words[0] not in (0x07230203, 0x03022307):
         sys.exit(f"{spirv_path} is not SPIR-V")
     if words[0] == 0x03022307:
         words.byteswap()
+    return words
+
+
+def write_words(words, out_path):
     lines = [",".join(f"0x{w:08x}" for w in words[i:i + 10]) for i in range(0, len(words), 10)]
     with open(out_path, "w", encoding="ascii") as f:
         f.write(",\n".join(lines) + "\n")
@@ -74,7 +79,7 @@ def main():
             + ["--depfile", deps, "-o", plain, args.shader])
         run("spirv-opt", [args.opt, "-O", "--target-env=" + env, plain, "-o", small])
         run("spirv-val", [args.val, "--target-env", env] + val + [small])
-        write_words(small, args.out)
+        write_words(read_words(small), args.out)
         if args.depfile:
             # The build tool wants its own output as the target, glslang wrote the temporary one.
             with open(deps, encoding="utf-8") as f:
