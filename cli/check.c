@@ -88,7 +88,8 @@ static const struct {
     {"without the CPU driver's own kernels", "cpu_rows", RAPT_FEATURE_CPU_ROWS, N_CASES},
     {"Vulkan 1.1 alone",
      "f16,int8,storage16,storage8,int64,subgroup,subgroup_size_control,buffer_device_address,"
-     "push_descriptor,integer_dot,coopmat,coopmat2,bf16,memory_model,cpu_rows",
+     "push_descriptor,integer_dot,coopmat,coopmat2,coopmat2_tensor,bf16,memory_model,"
+     "cpu_rows",
      ~0ull, 9},
 };
 #define N_PASSES (sizeof passes / sizeof *passes)

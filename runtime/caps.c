@@ -64,6 +64,7 @@ struct property_chain {
     VkPhysicalDeviceSubgroupSizeControlProperties subgroup_size;
     VkPhysicalDevicePushDescriptorPropertiesKHR push;
     VkPhysicalDeviceShaderIntegerDotProductProperties integer_dot;
+    struct rapt_vk_coopmat2_properties coopmat2;
 };
 
 static void read_property_chain(const struct rapt_instance *vk, VkPhysicalDevice handle,
@@ -96,8 +97,13 @@ static void read_property_chain(const struct rapt_instance *vk, VkPhysicalDevice
         *link = &chain->push;
         link = &chain->push.pNext;
     }
-    if (usable & 1u << RAPT_EXTENSION_INTEGER_DOT)
+    if (usable & 1u << RAPT_EXTENSION_INTEGER_DOT) {
         *link = &chain->integer_dot;
+        link = &chain->integer_dot.pNext;
+    }
+    chain->coopmat2.sType = RAPT_VK_TYPE_COOPMAT2_PROPERTIES;
+    if (usable & 1u << RAPT_EXTENSION_COOPMAT2)
+        *link = &chain->coopmat2;
     vk->GetPhysicalDeviceProperties2(handle, &chain->base);
 }
 
@@ -123,6 +129,9 @@ static void copy_limits(const struct property_chain *chain, rapt_caps *caps)
     caps->timestamp_period = limits->timestampPeriod;
     caps->integer_dot_accelerated =
         chain->integer_dot.integerDotProduct4x8BitPackedSignedAccelerated != VK_FALSE;
+    caps->coopmat2_max_dimension = chain->coopmat2.flexible_dimensions_max_dimension;
+    caps->coopmat2_max_workgroup = chain->coopmat2.workgroup_scope_max_workgroup_size;
+    caps->coopmat2_shared_bytes = chain->coopmat2.workgroup_scope_reserved_shared_memory;
 }
 
 static void copy_identity(const struct property_chain *chain, rapt_caps *caps)
@@ -278,6 +287,42 @@ static rapt_status read_coopmat_shapes(const struct rapt_instance *vk,
     return RAPT_OK;
 }
 
+/* Those of workgroups: what subgroups can do is among the shapes of the other extension. */
+static rapt_status read_flexible_shapes(const struct rapt_instance *vk,
+                                        const rapt_allocator *allocator,
+                                        struct rapt_physical *physical)
+{
+    rapt_caps *caps = &physical->caps;
+    uint32_t n = 0;
+    if (!(caps->supported & RAPT_FEATURE_COOPMAT2_TENSOR) || !vk->GetCoopmat2Flexible ||
+        vk->GetCoopmat2Flexible(physical->handle, &n, NULL) != VK_SUCCESS || n == 0)
+        return RAPT_OK;
+    struct rapt_vk_coopmat2_flexible *shapes = rapt_alloc(allocator, n, sizeof *shapes);
+    if (!shapes)
+        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for the flexible matrix dimensions");
+    for (uint32_t i = 0; i < n; i++)
+        shapes[i].sType = RAPT_VK_TYPE_COOPMAT2_FLEXIBLE;
+    VkResult result = vk->GetCoopmat2Flexible(physical->handle, &n, shapes);
+    const uint32_t capacity = sizeof caps->coopmat2_shapes / sizeof caps->coopmat2_shapes[0];
+    for (uint32_t i = 0; (result == VK_SUCCESS || result == VK_INCOMPLETE) && i < n; i++) {
+        const struct rapt_vk_coopmat2_flexible *s = &shapes[i];
+        if (s->scope != RAPT_VK_SCOPE_WORKGROUP || s->saturating_accumulation ||
+            caps->n_coopmat2_shapes == capacity)
+            continue;
+        uint32_t at = caps->n_coopmat2_shapes++;
+        caps->coopmat2_shapes[at].m = (uint16_t)s->m_granularity;
+        caps->coopmat2_shapes[at].n = (uint16_t)s->n_granularity;
+        caps->coopmat2_shapes[at].k = (uint16_t)s->k_granularity;
+        caps->coopmat2_shapes[at].a = component_type(s->a_type);
+        caps->coopmat2_shapes[at].b = component_type(s->b_type);
+        caps->coopmat2_shapes[at].c = component_type(s->c_type);
+        caps->coopmat2_shapes[at].r = component_type(s->result_type);
+        caps->coopmat2_shapes[at].workgroup = (uint16_t)s->workgroup_invocations;
+    }
+    rapt_free(allocator, shapes);
+    return RAPT_OK;
+}
+
 static void read_memory(const struct rapt_instance *vk, struct rapt_physical *physical)
 {
     VkPhysicalDeviceMemoryProperties memory;
@@ -331,5 +376,7 @@ rapt_status rapt_physical_read(const struct rapt_instance *instance,
     status = read_queue_family(instance, allocator, queue_family, dedicated, physical);
     if (status == RAPT_OK)
         status = read_coopmat_shapes(instance, allocator, physical);
+    if (status == RAPT_OK)
+        status = read_flexible_shapes(instance, allocator, physical);
     return status;
 }

@@ -436,6 +436,9 @@ static rapt_status fill_device(rapt_device *device, const rapt_device_params *pa
     device->physical_device = physical.handle;
     device->validation = device->loader.validation;
     device->caps = physical.caps;
+    if (physical.version < VK_API_VERSION_1_3) /* its shaders are SPIR-V 1.6 */
+        device->caps.features =
+            rapt_features_close(device->caps.features & ~RAPT_FEATURE_COOPMAT2);
     status = load_functions(device);
     if (status != RAPT_OK)
         return status;

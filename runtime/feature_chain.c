@@ -24,6 +24,7 @@ static const char *const feature_names[RAPT_N_FEATURES] = {
     "priority",
     "debug_utils",
     "cpu_rows",
+    "coopmat2_tensor",
 };
 
 const char *rapt_feature_name(uint32_t bit)
@@ -56,7 +57,7 @@ rapt_status rapt_features_parse(const char *text, rapt_features *out_features)
                 "'%.*s' is no feature name: expected a comma-separated list of f16, int8, "
                 "storage16, storage8, int64, subgroup, subgroup_size_control, "
                 "buffer_device_address, push_descriptor, integer_dot, coopmat, coopmat2, "
-                "bf16, memory_model, priority, debug_utils, cpu_rows",
+                "bf16, memory_model, priority, debug_utils, cpu_rows, coopmat2_tensor",
                 (int)(word < 64 ? word : 64), text);
         if (word > 0)
             features |= 1ull << bit;
@@ -72,6 +73,8 @@ rapt_features rapt_features_close(rapt_features features)
 {
     if (!(features & RAPT_FEATURE_COOPMAT)) /* VK_NV_cooperative_matrix2 extends the other */
         features &= ~RAPT_FEATURE_COOPMAT2;
+    if (!(features & RAPT_FEATURE_COOPMAT2))
+        features &= ~RAPT_FEATURE_COOPMAT2_TENSOR;
     return features;
 }
 
@@ -174,10 +177,10 @@ uint32_t rapt_extensions_needed(uint32_t available, rapt_features features)
     MEMBER(RAPT_FEATURE_COOPMAT2, 1, coopmat2, cooperativeMatrixReductions)                        \
     MEMBER(RAPT_FEATURE_COOPMAT2, 1, coopmat2, cooperativeMatrixConversions)                       \
     MEMBER(RAPT_FEATURE_COOPMAT2, 1, coopmat2, cooperativeMatrixPerElementOperations)              \
-    MEMBER(RAPT_FEATURE_COOPMAT2, 0, coopmat2, cooperativeMatrixFlexibleDimensions)                \
-    MEMBER(RAPT_FEATURE_COOPMAT2, 0, coopmat2, cooperativeMatrixWorkgroupScope)                    \
-    MEMBER(RAPT_FEATURE_COOPMAT2, 0, coopmat2, cooperativeMatrixTensorAddressing)                  \
-    MEMBER(RAPT_FEATURE_COOPMAT2, 0, coopmat2, cooperativeMatrixBlockLoads)                        \
+    MEMBER(RAPT_FEATURE_COOPMAT2_TENSOR, 1, coopmat2, cooperativeMatrixFlexibleDimensions)         \
+    MEMBER(RAPT_FEATURE_COOPMAT2_TENSOR, 1, coopmat2, cooperativeMatrixWorkgroupScope)             \
+    MEMBER(RAPT_FEATURE_COOPMAT2_TENSOR, 1, coopmat2, cooperativeMatrixTensorAddressing)           \
+    MEMBER(RAPT_FEATURE_COOPMAT2_TENSOR, 1, coopmat2, cooperativeMatrixBlockLoads)                 \
     MEMBER(RAPT_FEATURE_BF16, 1, bfloat16, shaderBFloat16Type)                                     \
     MEMBER(RAPT_FEATURE_BF16, 0, bfloat16, shaderBFloat16DotProduct)                               \
     MEMBER(RAPT_FEATURE_BF16, 0, bfloat16, shaderBFloat16CooperativeMatrix)

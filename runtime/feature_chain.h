@@ -25,7 +25,8 @@
               RAPT_FEATURE_MEMORY_MODEL)                                                           \
     EXTENSION(PUSH_DESCRIPTOR, "VK_KHR_push_descriptor", 0, RAPT_FEATURE_PUSH_DESCRIPTOR)          \
     EXTENSION(COOPMAT, RAPT_VK_COOPMAT_EXTENSION, 0, RAPT_FEATURE_COOPMAT)                         \
-    EXTENSION(COOPMAT2, RAPT_VK_COOPMAT2_EXTENSION, 0, RAPT_FEATURE_COOPMAT2)                      \
+    EXTENSION(COOPMAT2, RAPT_VK_COOPMAT2_EXTENSION, 0,                                             \
+              RAPT_FEATURE_COOPMAT2 | RAPT_FEATURE_COOPMAT2_TENSOR)                                \
     EXTENSION(BFLOAT16, RAPT_VK_BFLOAT16_EXTENSION, 0, RAPT_FEATURE_BF16)                          \
     EXTENSION(PRIORITY_KHR, "VK_KHR_global_priority", 0, RAPT_FEATURE_PRIORITY)                    \
     EXTENSION(PRIORITY_EXT, "VK_EXT_global_priority", 0, RAPT_FEATURE_PRIORITY)                    \

@@ -98,6 +98,8 @@ static rapt_status load_instance(struct rapt_instance *instance)
     instance->GetCoopmatProperties =
         (rapt_vk_get_coopmat_properties)instance->get_instance_proc_addr(
             instance->handle, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+    instance->GetCoopmat2Flexible = (rapt_vk_get_coopmat2_flexible)instance->get_instance_proc_addr(
+        instance->handle, "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV");
     return RAPT_OK;
 }
 

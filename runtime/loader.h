@@ -32,6 +32,7 @@ struct rapt_instance {
     RAPT_INSTANCE_FUNCTIONS(FUNCTION)
 #undef FUNCTION
     rapt_vk_get_coopmat_properties GetCoopmatProperties; /* may be NULL */
+    rapt_vk_get_coopmat2_flexible GetCoopmat2Flexible;   /* may be NULL */
 };
 
 /* Where validation messages go; must stay in place while the instance lives. */

@@ -76,9 +76,10 @@ static void describe(const struct rapt_selection *selection, int append, const c
         .decode_kernel = rapt_kernel_name(selection->decode.kernel),
         .merge_kernel = rapt_kernel_name(selection->merge.kernel),
         .stage_kernel = rapt_kernel_name(selection->stage.kernel),
-        .path = selection->cpu      ? "cpu"
-                : selection->matrix ? "coopmat"
-                                    : "portable",
+        .path = selection->cpu       ? "cpu"
+                : selection->matrix2 ? "coopmat2"
+                : selection->matrix  ? "coopmat"
+                                     : "portable",
         .why = why,
         .block_q = prefill->rows,
         .block_kv = prefill->block_kv,
@@ -157,11 +158,12 @@ static rapt_status place_tables(rapt_plan *plan)
         *tables[i].place = (uint32_t)words;
         words += align_up(tables[i].n * tables[i].size, 4);
         if (words * 4 > MAX_TABLE_BYTES)
-            return rapt_fail(RAPT_ERROR_ARGUMENT,
-                             "the capacities need more than %llu bytes of tables per step: lower "
-                             "max_batch, max_total_q, max_pages, max_kv_len, max_work_items, max_spans "
-                             "or max_bit_words",
-                             MAX_TABLE_BYTES);
+            return rapt_fail(
+                RAPT_ERROR_ARGUMENT,
+                "the capacities need more than %llu bytes of tables per step: lower "
+                "max_batch, max_total_q, max_pages, max_kv_len, max_work_items, max_spans "
+                "or max_bit_words",
+                MAX_TABLE_BYTES);
     }
     places->slot_bytes = align_up(words * 4, places->alignment);
     places->table_bytes = places->slot_bytes * p->n_steps_in_flight;

@@ -8,6 +8,7 @@
 #include "kernel_table.h"
 #include "numbers.h"
 #include "select_matrix.h"
+#include "select_matrix2.h"
 #include "select_tiles.h"
 
 #include <stdio.h>
@@ -51,6 +52,8 @@ const char *rapt_kernel_unsupported_reason(const rapt_caps *caps, int kernel)
         "needs priority (VK_KHR_global_priority)",
         "needs debug_utils (VK_EXT_debug_utils)",
         "needs cpu_rows (it is for Mesa's CPU driver)",
+        "needs coopmat2_tensor (workgroup scope, flexible dimensions, tensor addressing, "
+        "block loads)",
     };
     rapt_features missing = rapt_kernel_features(kernel) & ~caps->features;
     uint32_t n_bindings = 0;
@@ -235,11 +238,23 @@ static const char *matrix_query_reason(const struct rapt_select_request *request
                                             : "queries of bf16 go with K/V of bf16 there";
 }
 
-/* Why products are not left to matrix units; NULL if they are. */
-static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select_request *request)
+/* A tile of a row on matrix units; NULL, or why there is none. */
+static const char *matrix_tile(const rapt_caps *caps, const struct rapt_select_request *request,
+                               int row, struct rapt_kernel_choice *choice)
+{
+    if (name_ends(row, "_cm2"))
+        return rapt_select_tensor_tile(caps, request, choice);
+    if (name_ends(row, "_cm2s"))
+        return rapt_select_matrix2_tile(caps, request, choice);
+    return rapt_select_matrix_tile(caps, request, choice);
+}
+
+/* Why products are not left to matrix units by the rows of a path; NULL if they are. */
+static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select_request *request,
+                                 const char *path)
 {
     struct rapt_kernel_choice choice = {0};
-    int row = find_row("prefill", request->kv_type, "cm");
+    int row = find_row("prefill", request->kv_type, path);
     if (request->path == RAPT_PATH_PORTABLE)
         return "the portable path was asked for";
     if (row < 0)
@@ -250,7 +265,7 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
     if (!why && request->n_kv_segments > 1)
         why = "their rows read pools in one piece";
     if (!why)
-        why = rapt_select_matrix_tile(caps, request, &choice);
+        why = matrix_tile(caps, request, row, &choice);
     if (!why && request->path == RAPT_PATH_AUTO && caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
         why = "a CPU driver's are slower than its own rows";
     return why;
@@ -357,7 +372,7 @@ static rapt_status choose_matrix(const rapt_caps *caps, const struct rapt_select
 {
     const char *why = matrix_query_reason(request);
     if (!why)
-        why = rapt_select_matrix_tile(caps, request, choice);
+        why = matrix_tile(caps, request, choice->kernel, choice);
     if (why)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "matrix units: %s", why);
     fill_spec(request, choice);
@@ -386,8 +401,6 @@ static void choose_small(const rapt_caps *caps, const struct rapt_select_request
 
 static rapt_status check_request(const rapt_caps *caps, const struct rapt_select_request *request)
 {
-    if (request->path == RAPT_PATH_COOPMAT2)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "path coopmat2 is not in this version");
     if (request->shared_memory_limit > caps->max_shared_memory)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "shared_memory_limit is %u: %s has %u bytes of shared memory",
@@ -397,6 +410,11 @@ static rapt_status check_request(const rapt_caps *caps, const struct rapt_select
                          request->max_keys_per_item);
     return RAPT_OK;
 }
+
+/* Rows on matrix units: those by VK_NV_cooperative_matrix2 with all of it, with what lavapipe has
+ * of it, and those by VK_KHR_cooperative_matrix. */
+static const char *const matrix_paths[] = {"cm2", "cm2s", "cm"};
+enum { MATRIX_TENSOR, MATRIX_NV, MATRIX_KHR, N_MATRIX_PATHS };
 
 /* Rows that tests name. With one of the two given, all work goes to it. */
 static rapt_status find_forced(const struct rapt_select_request *request,
@@ -415,8 +433,11 @@ static rapt_status find_forced(const struct rapt_select_request *request,
         const struct cpu_family *family = family_of(kernel);
         int is_dot = !segments && kernel == find_portable(forced[i].op, request, 1);
         int is_own = kernel == find_portable(forced[i].op, request, 0);
-        if (!segments && kernel == find_row(forced[i].op, request->kv_type, "cm"))
-            is_own = out->matrix = 1;
+        for (int m = 0; m < N_MATRIX_PATHS && !segments; m++)
+            if (kernel == find_row(forced[i].op, request->kv_type, matrix_paths[m])) {
+                is_own = out->matrix = 1;
+                out->matrix2 = m != MATRIX_KHR;
+            }
         if (family && !segments)
             is_own = kernel == find_row(forced[i].op, request->kv_type, family->path) ||
                      kernel == find_row(forced[i].op, RAPT_TYPE_DEFAULT, family->path);
@@ -430,6 +451,34 @@ static rapt_status find_forced(const struct rapt_select_request *request,
     return RAPT_OK;
 }
 
+/* Prefill on matrix units if that can be, else why not. Whole workgroups first; what subgroups can
+ * do with the extension they do without it, so those rows are for who asks. */
+static int find_matrix(const rapt_caps *caps, const struct rapt_select_request *request,
+                       struct rapt_selection *out, const char **out_why)
+{
+    const char *no_tensor = NULL, *why = NULL;
+    int first = request->path == RAPT_PATH_COOPMAT ? MATRIX_KHR : MATRIX_TENSOR;
+    int last = request->path == RAPT_PATH_COOPMAT2 ? MATRIX_NV : MATRIX_KHR;
+    for (int i = first; i <= last; i++) {
+        if (i == MATRIX_NV && request->path != RAPT_PATH_COOPMAT2)
+            continue;
+        why = matrix_reason(caps, request, matrix_paths[i]);
+        if (i == MATRIX_TENSOR)
+            no_tensor = why;
+        if (why)
+            continue;
+        out->matrix = 1;
+        out->matrix2 = i != MATRIX_KHR;
+        out->prefill.kernel = find_row("prefill", request->kv_type, matrix_paths[i]);
+        out->decode.kernel = find_portable("decode", request, 0);
+        snprintf(out->why, sizeof out->why, "prefill on matrix units, decode in portable rows%s%s",
+                 no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
+        return 1;
+    }
+    *out_why = why;
+    return 0;
+}
+
 /* The rows of attention itself. */
 static rapt_status find_attention(const rapt_caps *caps, const struct rapt_select_request *request,
                                   struct rapt_selection *out)
@@ -437,16 +486,12 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
     const struct cpu_family *family = NULL;
     if (request->force_prefill || request->force_decode)
         return find_forced(request, out);
-    const char *no_matrix = matrix_reason(caps, request);
-    if (no_matrix && request->path == RAPT_PATH_COOPMAT)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "path coopmat: %s", no_matrix);
-    if (!no_matrix) {
-        out->matrix = 1;
-        out->prefill.kernel = find_row("prefill", request->kv_type, "cm");
-        out->decode.kernel = find_portable("decode", request, 0);
-        snprintf(out->why, sizeof out->why, "prefill on matrix units, decode in portable rows");
+    const char *no_matrix = NULL;
+    if (find_matrix(caps, request, out, &no_matrix))
         return RAPT_OK;
-    }
+    if (request->path == RAPT_PATH_COOPMAT || request->path == RAPT_PATH_COOPMAT2)
+        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "path %s: %s",
+                         request->path == RAPT_PATH_COOPMAT ? "coopmat" : "coopmat2", no_matrix);
     const char *why = cpu_reason(caps, request, &family);
     const char *no_dot = integer_dot_reason(caps, request);
     out->integer_dot = no_dot == NULL;

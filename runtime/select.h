@@ -43,6 +43,7 @@ struct rapt_selection {
     int cpu;              /* the CPU driver's rows */
     int integer_dot;      /* keys are multiplied in integers */
     int matrix;           /* prefill on matrix units */
+    int matrix2;          /* by VK_NV_cooperative_matrix2 */
     int staged;           /* prefill items read K/V from staged f32 rows */
     uint32_t stage_rows;  /* rows the staging slice holds: bounded scratch */
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */

@@ -35,8 +35,7 @@ static int has_shape(const rapt_caps *caps, const struct shape *shape)
     return 0;
 }
 
-/* The size subgroups will have: the only one there is, or one to ask for. 0 where neither. */
-static uint32_t subgroup_of(const rapt_caps *caps, int *out_ask)
+uint32_t rapt_select_matrix_subgroup(const rapt_caps *caps, int *out_ask)
 {
     uint32_t wanted = rapt_select_budget(caps).matrix_subgroup_size;
     *out_ask = caps->min_subgroup_size != caps->max_subgroup_size;
@@ -141,7 +140,7 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
     if (found < 0)
         return "the device has no matrices of f16 with sums of f32 in a shape they know";
     tile.shape = shapes[found];
-    tile.subgroup = subgroup_of(caps, &ask_size);
+    tile.subgroup = rapt_select_matrix_subgroup(caps, &ask_size);
     if (tile.subgroup == 0)
         return "subgroups may have several sizes, and none can be asked for";
     uint32_t most = rapt_select_budget(caps).matrix_registers;

@@ -13,4 +13,7 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
                                     const struct rapt_select_request *request,
                                     struct rapt_kernel_choice *choice);
 
+/* The size subgroups will have: the only one there is, or (out_ask) one to ask for. 0 where neither. */
+uint32_t rapt_select_matrix_subgroup(const rapt_caps *caps, int *out_ask);
+
 #endif

@@ -50,6 +50,28 @@ struct rapt_vk_coopmat2_features {
     VkBool32 cooperativeMatrixTensorAddressing;
     VkBool32 cooperativeMatrixBlockLoads;
 };
+#define RAPT_VK_TYPE_COOPMAT2_FLEXIBLE ((VkStructureType)1000593001)
+struct rapt_vk_coopmat2_flexible {
+    VkStructureType sType;
+    void *pNext;
+    uint32_t m_granularity, n_granularity, k_granularity;
+    uint32_t a_type, b_type, c_type, result_type; /* VkComponentTypeKHR */
+    VkBool32 saturating_accumulation;
+    uint32_t scope; /* VkScopeKHR */
+    uint32_t workgroup_invocations;
+};
+#define RAPT_VK_SCOPE_WORKGROUP 2u
+typedef VkResult(VKAPI_PTR *rapt_vk_get_coopmat2_flexible)(
+    VkPhysicalDevice physical_device, uint32_t *n_properties,
+    struct rapt_vk_coopmat2_flexible *properties);
+#define RAPT_VK_TYPE_COOPMAT2_PROPERTIES ((VkStructureType)1000593002)
+struct rapt_vk_coopmat2_properties {
+    VkStructureType sType;
+    void *pNext;
+    uint32_t workgroup_scope_max_workgroup_size;
+    uint32_t flexible_dimensions_max_dimension;
+    uint32_t workgroup_scope_reserved_shared_memory;
+};
 
 /* VK_KHR_shader_bfloat16 */
 #define RAPT_VK_BFLOAT16_EXTENSION "VK_KHR_shader_bfloat16"

@@ -50,13 +50,18 @@ typedef uint64_t rapt_features;
 #define RAPT_FEATURE_PUSH_DESCRIPTOR (1ull << 8)       /* "push_descriptor": VK_KHR_push_descriptor */
 #define RAPT_FEATURE_INTEGER_DOT (1ull << 9)           /* "integer_dot": shaderIntegerDotProduct */
 #define RAPT_FEATURE_COOPMAT (1ull << 10)              /* "coopmat": VK_KHR_cooperative_matrix */
-#define RAPT_FEATURE_COOPMAT2 (1ull << 11)             /* "coopmat2": VK_NV_cooperative_matrix2 */
+/* "coopmat2": VK_NV_cooperative_matrix2 with reductions, conversions and per-element operations; used where
+ * instance and device are of Vulkan 1.3 */
+#define RAPT_FEATURE_COOPMAT2 (1ull << 11)
 #define RAPT_FEATURE_BF16 (1ull << 12)                 /* "bf16": VK_KHR_shader_bfloat16 */
 #define RAPT_FEATURE_MEMORY_MODEL (1ull << 13)         /* "memory_model": vulkanMemoryModel */
 #define RAPT_FEATURE_PRIORITY (1ull << 14)             /* "priority": VK_*_global_priority */
 #define RAPT_FEATURE_DEBUG_UTILS (1ull << 15)          /* "debug_utils": names and labels */
 #define RAPT_FEATURE_CPU_ROWS (1ull << 16) /* "cpu_rows": not Vulkan's: the CPU driver's own kernels */
-#define RAPT_N_FEATURES 17
+/* "coopmat2_tensor": the rest of coopmat2: workgroup scope, flexible dimensions, tensor addressing and
+ * block loads */
+#define RAPT_FEATURE_COOPMAT2_TENSOR (1ull << 17)
+#define RAPT_N_FEATURES 18
 
 /* Name of the feature with bit number `bit`, NULL past the last. Thread-safety: any thread. */
 RAPT_API const char *rapt_feature_name(uint32_t bit);
@@ -109,6 +114,17 @@ typedef struct rapt_caps {
     } coopmat_shapes[32];
 
     uint32_t max_workgroup_subgroups; /* where kernels ask for a subgroup size; 0 = unknown */
+
+    /* Matrices of flexible dimensions the device enumerates (NV, workgroup scope, not saturating), the
+     * first 16: multiples of what, in workgroups of how many. Then their largest dimension and
+     * workgroup, and the shared memory the driver keeps for them; 0 = unknown. */
+    uint32_t n_coopmat2_shapes;
+    struct {
+        uint16_t m, n, k;
+        uint8_t a, b, c, r; /* as above */
+        uint16_t workgroup;
+    } coopmat2_shapes[16];
+    uint32_t coopmat2_max_dimension, coopmat2_max_workgroup, coopmat2_shared_bytes;
 } rapt_caps;
 
 /* Component types whose VkComponentTypeKHR does not fit a byte. */
@@ -256,7 +272,7 @@ typedef enum rapt_path {
     RAPT_PATH_PORTABLE = 1, /* f32 math, no matrix units; on the CPU driver its own rows count */
     RAPT_PATH_COOPMAT = 2,  /* prefill on matrix units (VK_KHR_cooperative_matrix): K/V of f16 or bf16,
                                Q of the same or f16; UNSUPPORTED with the reason where that cannot be */
-    RAPT_PATH_COOPMAT2 = 3  /* not in this version: UNSUPPORTED */
+    RAPT_PATH_COOPMAT2 = 3  /* the same by VK_NV_cooperative_matrix2 */
 } rapt_path;
 
 typedef enum rapt_plan_flags {
@@ -369,7 +385,7 @@ RAPT_API void rapt_plan_destroy(rapt_plan **plan);
 typedef struct rapt_plan_info {
     size_t struct_size;
     const char *prefill_kernel, *decode_kernel, *merge_kernel, *stage_kernel; /* NULL = unused */
-    const char *path;       /* "portable", "cpu" or "coopmat" */
+    const char *path;       /* "portable", "cpu", "coopmat" or "coopmat2" */
     const char *why;        /* why not a faster path, one line */
     uint32_t block_q, block_kv, decode_rows, shared_memory_bytes, workgroup_size;
     const char *append_kernel; /* NULL = unused */

@@ -124,6 +124,11 @@ static void run_million(struct check_target *target, rapt_type kv, const char *p
     }
 }
 
+static int on_matrix_units(const struct row_name *row)
+{
+    return strncmp(row->path, "cm", 2) == 0;
+}
+
 /* All cases on GPUs. CPU drivers compile for seconds what a case runs in milliseconds: there all
  * cases go to f16 K/V, in the portable rows, in those on matrix units and in those the driver is
  * given by itself. */
@@ -141,7 +146,7 @@ static int is_thorough(const struct check_target *target, const struct row_name 
         return 1;
     if (kv != RAPT_TYPE_F16)
         return 0;
-    if (strcmp(row->path, "pt") == 0 || strcmp(row->path, "cm") == 0)
+    if (strcmp(row->path, "pt") == 0 || on_matrix_units(row))
         return 1;
     return rapt_plan_explain(caps, &params, NULL, 0, &info) == RAPT_OK && info.prefill_kernel &&
            split_name(info.prefill_kernel, &usual) && strcmp(usual.path, row->path) == 0;
@@ -152,7 +157,7 @@ static int is_thorough(const struct check_target *target, const struct row_name 
 static int most_shapes(const struct check_target *target, const struct row_name *row, rapt_type kv)
 {
     const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target->easy));
-    if (strcmp(row->path, "cm") == 0 && caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
+    if (on_matrix_units(row) && caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
         return 2;
     return kv == RAPT_TYPE_F16 ? 3 : 1;
 }
@@ -240,11 +245,16 @@ static void run_row(struct check_target *target, const struct row_name *row)
                                       "a table in closed form",
                                       NULL};
     static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_F32, RAPT_TYPE_BF16};
-    static const char *const odd[] = {"d72/40 odd",        "values at the f16 limit",
-                                      "logits of 10000",   "one key dominates",
-                                      "denormals, -0",     "beyond f16", NULL};
+    static const char *const odd[] = {"d72/40 odd",
+                                      "values at the f16 limit",
+                                      "logits of 10000",
+                                      "one key dominates",
+                                      "denormals, -0",
+                                      "beyond f16",
+                                      NULL};
     int quick = test_quick();
-    target->q = strcmp(row->path, "cm") == 0 ? row->type : RAPT_TYPE_DEFAULT;
+    if (on_matrix_units(row))
+        target->q = row->type == RAPT_TYPE_BF16 ? RAPT_TYPE_BF16 : RAPT_TYPE_F16;
     target->decode = strcmp(row->op, "decode") == 0;
     if (strcmp(row->op, "append") == 0) {
         target->kv = row->type;
@@ -289,7 +299,7 @@ static void run_row(struct check_target *target, const struct row_name *row)
             run_some(target, first, row->path, few);
         else
             run_cases(target, first, row->path, most_shapes(target, row, first));
-        if (strcmp(row->path, "cm") == 0 && first == RAPT_TYPE_BF16 && !quick && !target->only)
+        if (on_matrix_units(row) && first == RAPT_TYPE_BF16 && !quick && !target->only)
             run_some(target, first, row->path, odd);
         for (int i = 1; i < 3 && !row->type && !quick; i++)
             run_some(target, types[i], row->path, stages);

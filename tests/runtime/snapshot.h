@@ -67,11 +67,38 @@ static inline void snapshot_shape(rapt_caps *caps, const char *line)
     caps->coopmat_shapes[at].r = snapshot_component(r);
 }
 
+/* The same for matrices of workgroups. */
+static inline void snapshot_flexible(rapt_caps *caps, const char *line)
+{
+    unsigned m, n, k, saturates, scope, workgroup;
+    char a[16], b[16], c[16], r[16];
+    const uint32_t capacity = sizeof caps->coopmat2_shapes / sizeof caps->coopmat2_shapes[0];
+    if (sscanf(line, "coopmat2 dimension=%u workgroup=%u shared=%u", &m, &n, &k) == 3) {
+        caps->coopmat2_max_dimension = m;
+        caps->coopmat2_max_workgroup = n;
+        caps->coopmat2_shared_bytes = k;
+    }
+    if (sscanf(line, "flexible %ux%ux%u A=%15s B=%15s C=%15s R=%15s sat=%u scope=%u workgroup=%u",
+               &m, &n, &k, a, b, c, r, &saturates, &scope, &workgroup) != 10 ||
+        saturates || scope != 2 || caps->n_coopmat2_shapes == capacity)
+        return;
+    uint32_t at = caps->n_coopmat2_shapes++;
+    caps->coopmat2_shapes[at].m = (uint16_t)m;
+    caps->coopmat2_shapes[at].n = (uint16_t)n;
+    caps->coopmat2_shapes[at].k = (uint16_t)k;
+    caps->coopmat2_shapes[at].a = snapshot_component(a);
+    caps->coopmat2_shapes[at].b = snapshot_component(b);
+    caps->coopmat2_shapes[at].c = snapshot_component(c);
+    caps->coopmat2_shapes[at].r = snapshot_component(r);
+    caps->coopmat2_shapes[at].workgroup = (uint16_t)workgroup;
+}
+
 static inline void snapshot_line(rapt_caps *caps, char *line)
 {
     unsigned a, b, c, d, e;
     char text[256];
     snapshot_shape(caps, line);
+    snapshot_flexible(caps, line);
     line[strcspn(line, "\r\n")] = 0;
     if (strncmp(line, "device=", 7) == 0)
         snprintf(caps->device_name, sizeof caps->device_name, "%.200s", line + 7);

@@ -105,7 +105,9 @@ static void test_disable(void **state)
         const rapt_caps *caps = rapt_device_caps(device);
         rapt_features gone = params.disable;
         if (gone == RAPT_FEATURE_COOPMAT)
-            gone |= RAPT_FEATURE_COOPMAT2;
+            gone |= RAPT_FEATURE_COOPMAT2 | RAPT_FEATURE_COOPMAT2_TENSOR;
+        if (gone == RAPT_FEATURE_COOPMAT2)
+            gone |= RAPT_FEATURE_COOPMAT2_TENSOR;
         assert_int_equal(caps->features, all.features & ~gone);
         assert_int_equal(caps->supported, all.supported);
         rapt_device_destroy(&device);
@@ -217,7 +219,10 @@ static void adopt_requirements(uint32_t api_version, rapt_features disable)
     rapt_device *device = create(&params);
     rapt_device_handles handles = {.struct_size = sizeof handles};
     rapt_device_get_handles(device, &handles);
-    assert_int_equal(rapt_device_caps(device)->features, needs.useful);
+    rapt_features usable = needs.useful;
+    if (api_version < VK_API_VERSION_1_3)
+        usable &= ~(RAPT_FEATURE_COOPMAT2 | RAPT_FEATURE_COOPMAT2_TENSOR);
+    assert_int_equal(rapt_device_caps(device)->features, usable);
     assert_int_equal(handles.buffer_usage, needs.buffer_usage);
     assert_int_equal(handles.memory_allocate_flags, needs.memory_allocate_flags);
     rapt_device_destroy(&device);
