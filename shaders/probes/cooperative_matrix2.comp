@@ -1,7 +1,7 @@
 // needs: GL_NV_cooperative_matrix2
 // options: --target-env=vulkan1.3
-#version 450
 /* SPDX-License-Identifier: Apache-2.0 */
+#version 450
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_NV_cooperative_matrix2 : require
