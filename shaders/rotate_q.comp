@@ -50,6 +50,7 @@ layout(set = 0, binding = RAPT_BIND_ROPE, std430) readonly buffer Rope { float r
 #define ROPE_WORD(i) STEP(i)
 #define ROPE_HEADER(member) HEADER(member)
 #include "rope.glsl"
+#include "search.glsl"
 
 /* word offsets in struct rapt_step_seq */
 const uint SEQ_Q_ROW = 0, SEQ_Q_POS0 = 4;
@@ -63,18 +64,11 @@ float load_q(AT i)
 }
 
 /* The sequence a token belongs to: the last that begins at or before it. */
+#define SEQ_BEGIN(b) STEP(HEADER(seqs_word) + (b) * RAPT_STEP_SEQ_WORDS + SEQ_Q_ROW)
 uint find_seq(uint token)
 {
-    uint low = 0, high = HEADER(n_seqs) - 1;
-    if (low < high)
-        do {
-            uint middle = (low + high + 1) >> 1;
-            if (STEP(HEADER(seqs_word) + middle * RAPT_STEP_SEQ_WORDS + SEQ_Q_ROW) <= token)
-                low = middle;
-            else
-                high = middle - 1;
-        } while (low < high);
-    return low;
+    FIND_LAST(found, HEADER(n_seqs), SEQ_BEGIN, token)
+    return found;
 }
 
 int rope_position(uint token, uint seq)

@@ -2,6 +2,8 @@
 /* New rows of K and V: where a unit of them lies, where it goes in the cache, and its elements, rotated.
  * The includer says what kv_append.comp says above the inclusion. */
 
+#include "search.glsl"
+
 /* ---- where a unit's rows lie */
 
 /* word offsets in struct rapt_step_seq */
@@ -20,18 +22,11 @@ struct new_unit {
 };
 
 /* The sequence a new token belongs to: the last that begins at or before it. */
+#define SEQ_BEGIN(b) STEP(HEADER(seqs_word) + (b) * RAPT_STEP_SEQ_WORDS + SEQ_Q_ROW)
 uint find_seq(uint token)
 {
-    uint low = 0, high = HEADER(n_seqs) - 1;
-    if (low < high)
-        do {
-            uint middle = (low + high + 1) >> 1;
-            if (STEP(HEADER(seqs_word) + middle * RAPT_STEP_SEQ_WORDS + SEQ_Q_ROW) <= token)
-                low = middle;
-            else
-                high = middle - 1;
-        } while (low < high);
-    return low;
+    FIND_LAST(found, HEADER(n_seqs), SEQ_BEGIN, token)
+    return found;
 }
 
 uint new_head_stride(bool k)

@@ -2,6 +2,8 @@
 /* What the kernels that select keys share: the workspace with its sums over sequences, which sequence
  * something belongs to, which chunks a query may choose. */
 
+#include "search.glsl"
+
 layout(set = 0, binding = RAPT_BIND_WORK, std430) buffer WorkWords { uint work_words[]; };
 layout(set = 0, binding = RAPT_BIND_WORK, std430) buffer WorkFloats { float work_floats[]; };
 
@@ -22,15 +24,9 @@ uint blocks_before()
 }
 
 /* The last sequence whose sum is at most x: the one x lies in, as others with this sum are empty. */
+#define SUM_BEFORE(b) work_words[sums + (b)]
 uint find_in(uint sums, uint x)
 {
-    uint low = 0, high = header.n_seqs - 1;
-    while (low < high) {
-        uint middle = (low + high + 1) >> 1;
-        if (work_words[sums + middle] <= x)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    FIND_LAST(found, header.n_seqs, SUM_BEFORE, x)
+    return found;
 }

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Query tokens, counted over the batch, and what they may choose. */
 
+#include "search.glsl"
+
 uint seq_word(uint b)
 {
     return header.seqs_word + b * RAPT_STEP_SEQ_WORDS;
 }
 
 /* The last sequence that begins at or before a token: others that begin there are empty. */
+#define SEQ_BEGIN(b) step_words[seq_word(b) + SEQ_Q_ROW]
 uint find_seq(uint token)
 {
-    uint low = 0, high = header.n_seqs - 1;
-    while (low < high) {
-        uint middle = (low + high + 1) >> 1;
-        if (step_words[seq_word(middle) + SEQ_Q_ROW] <= token)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    FIND_LAST(found, header.n_seqs, SEQ_BEGIN, token)
+    return found;
 }
 
 uint n_chunks(uint seq)
