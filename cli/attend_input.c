@@ -254,7 +254,7 @@ static int input_pool(struct attend *attend)
     int interleaved = strcmp(kind, "interleaved") == 0;
     const struct array *k_array = &attend->arrays[ATTEND_K_POOL];
     const struct array *v_array = interleaved ? k_array : &attend->arrays[ATTEND_V_POOL];
-    struct pool_shape k, v;
+    struct pool_shape k = {0}, v;
     int code = read_pool_shape(attend, ATTEND_K_POOL, kind, &k);
     if (code)
         return code;

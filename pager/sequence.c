@@ -234,7 +234,7 @@ rapt_status rapt_pager_open(rapt_pager *pager, const rapt_seq_params *caller, ra
 
 static rapt_status close_kind(rapt_pager *pager, rapt_seq handle, const char *name, uint32_t kind)
 {
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "pager is NULL");
     rapt_status status = rapt_seqs_find(pager, handle, name, kind, &seq);
@@ -292,7 +292,7 @@ static rapt_status cannot_undo(const rapt_pager *pager, const struct sequence *s
 
 rapt_status rapt_pager_truncate(rapt_pager *pager, rapt_seq handle, uint32_t n_tokens)
 {
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "pager is NULL");
     rapt_status status = rapt_seqs_find(pager, handle, "seq", SEQUENCE_OPEN, &seq);
@@ -442,7 +442,7 @@ static uint32_t count_reserved(const rapt_pager *pager, const struct sequence *s
 rapt_status rapt_pager_seq_get_info(const rapt_pager *pager, rapt_seq handle,
                                     rapt_seq_info *out_info)
 {
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "pager is NULL");
     rapt_seq_info info;
@@ -463,7 +463,7 @@ rapt_status rapt_pager_seq_get_info(const rapt_pager *pager, rapt_seq handle,
 rapt_status rapt_pager_seq_tokens(const rapt_pager *pager, rapt_seq handle, uint32_t capacity,
                                   int32_t *out_tokens, uint32_t *out_n)
 {
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager || !out_n || (capacity > 0 && !out_tokens))
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL",
                          !pager   ? "pager"

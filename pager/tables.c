@@ -41,7 +41,7 @@ rapt_status rapt_pager_tables(const rapt_pager *pager, uint32_t group, uint32_t 
                               const rapt_seq *seqs, rapt_block_tables *inout_tables)
 {
     rapt_block_tables tables;
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager || (n_seqs > 0 && !seqs))
         return rapt_fail(RAPT_ERROR_ARGUMENT, "%s is NULL", !pager ? "pager" : "seqs");
     if (group >= pager->n_groups)

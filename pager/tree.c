@@ -41,7 +41,7 @@ static rapt_status prepare_tree(rapt_pager *pager, const struct batch *batch, st
 rapt_status rapt_pager_tree_append(rapt_pager *pager, rapt_seq handle, uint32_t n_nodes,
                                    const int32_t *parents, const int32_t *tokens)
 {
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "pager is NULL");
     const struct batch batch = {pager, 1, &handle, &n_nodes};
@@ -148,7 +148,7 @@ static void commit_tokens(rapt_pager *pager, struct sequence *seq, uint32_t n_pa
 rapt_status rapt_pager_tree_commit(rapt_pager *pager, rapt_seq handle, uint32_t n_path,
                                    const uint32_t *path)
 {
-    struct sequence *seq;
+    struct sequence *seq = NULL;
     if (!pager)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "pager is NULL");
     rapt_status status = rapt_seqs_find(pager, handle, "seq", SEQUENCE_OPEN, &seq);
