@@ -10,6 +10,7 @@
 #include "error.h"
 #include "kernel_table.h"
 #include "plan.h"
+#include "step_inputs.h"
 
 #include <string.h>
 
@@ -129,15 +130,7 @@ static rapt_status check_step(const rapt_plan *plan, const rapt_append_params *a
 {
     if (plan->append.choice.kernel < 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "the plan has no RAPT_PLAN_APPEND");
-    if (!a->command_buffer)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "command_buffer is NULL");
-    if (!a->step)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "step is NULL");
-    if (a->step->slot >= plan->params.n_steps_in_flight || a->step->generation == 0 ||
-        a->step->generation != plan->slots[a->step->slot].step.generation)
-        return rapt_fail(RAPT_ERROR_ARGUMENT,
-                         "step is not what rapt_plan_prepare last made of slot %u", a->step->slot);
-    return RAPT_OK;
+    return rapt_step_check(plan, a->command_buffer, a->step);
 }
 
 /* ---------------------------------------------------------------------------------- the dispatch */
@@ -162,9 +155,7 @@ static uint32_t bind(const rapt_plan *plan, const struct part *part, rapt_buffer
 static void fill_bindings(const rapt_plan *plan, const struct part *parts, uint32_t slot,
                           struct rapt_bindings *bindings, struct rapt_push *push)
 {
-    rapt_buffer tables = plan->memory.tables;
-    tables.offset += slot * plan->places.slot_bytes;
-    tables.size = plan->places.slot_bytes;
+    rapt_buffer tables = rapt_step_tables(plan, slot);
     bindings->buffers[RAPT_BIND_STEP] = tables;
     bindings->fallback = tables; /* what is not there is neither read nor written */
     uint32_t bases[N_PARTS];

@@ -164,14 +164,9 @@ static rapt_status check_step(struct recording *rec)
 {
     rapt_plan *plan = rec->plan;
     const rapt_step *step = rec->params.step;
-    if (!rec->params.command_buffer)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "command_buffer is NULL");
-    if (!step)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "step is NULL");
-    if (step->slot >= plan->params.n_steps_in_flight || step->generation == 0 ||
-        step->generation != plan->slots[step->slot].step.generation)
-        return rapt_fail(RAPT_ERROR_ARGUMENT,
-                         "step is not what rapt_plan_prepare last made of slot %u", step->slot);
+    rapt_status status = rapt_step_check(plan, rec->params.command_buffer, step);
+    if (status != RAPT_OK)
+        return status;
     rec->slot = &plan->slots[step->slot];
     rec->commands = rec->params.command_buffer;
     if (rec->params.token_lists.buffer)
@@ -259,9 +254,8 @@ static void fill_bindings(struct recording *rec)
     b.fallback.size = plan->places.alignment < plan->places.workspace_bytes
                           ? plan->places.alignment
                           : plan->places.workspace_bytes;
-    rapt_buffer tables = plan->memory.tables;
-    tables.offset += r->step->slot * plan->places.slot_bytes;
-    bind(rec, &tables, plan->places.slot_bytes, 4, &b.buffers[RAPT_BIND_STEP]);
+    rapt_buffer tables = rapt_step_tables(plan, r->step->slot);
+    bind(rec, &tables, tables.size, 4, &b.buffers[RAPT_BIND_STEP]);
     push->work_base = bind(rec, &plan->memory.workspace, plan->places.workspace_bytes, 4,
                            &b.buffers[RAPT_BIND_WORK]);
     push->q_base = bind(rec, &rec->q, rec->q_bytes, q_bytes, &b.buffers[RAPT_BIND_Q]);

@@ -5,6 +5,7 @@
 #include "error.h"
 #include "kernel_table.h"
 #include "plan.h"
+#include "step_inputs.h"
 
 #include <string.h>
 
@@ -81,9 +82,7 @@ rapt_status rapt_rotate_q_check(rapt_plan *plan, const rapt_record_params *param
     struct rapt_push *push = &out_dispatch->push;
     struct rapt_bindings *b = &out_dispatch->bindings;
     memset(out_dispatch, 0, sizeof *out_dispatch);
-    rapt_buffer tables = plan->memory.tables;
-    tables.offset += params->step->slot * plan->places.slot_bytes;
-    tables.size = plan->places.slot_bytes;
+    rapt_buffer tables = rapt_step_tables(plan, params->step->slot);
     rapt_buffer rotated = rapt_rotate_q_range(plan, slot->step.total_q);
     uint64_t lanes = (uint64_t)slot->step.total_q * (p->head_dim - rope->rotary_dim / 2);
     uint64_t groups = (lanes + rotate->choice.workgroup_size - 1) / rotate->choice.workgroup_size;

@@ -50,17 +50,10 @@ void rapt_sparse_finish(struct rapt_sparse *sparse)
 rapt_status rapt_sparse_check_step(const struct rapt_sparse *sparse, VkCommandBuffer commands,
                                    const rapt_step *step, struct rapt_plan_slot **out_slot)
 {
-    const rapt_plan *plan = sparse->plan;
-    if (!commands)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "command_buffer is NULL");
-    if (!step)
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "step is NULL");
-    if (step->slot >= plan->params.n_steps_in_flight || step->generation == 0 ||
-        step->generation != plan->slots[step->slot].step.generation)
-        return rapt_fail(RAPT_ERROR_ARGUMENT,
-                         "step is not what rapt_plan_prepare last made of slot %u", step->slot);
-    *out_slot = &plan->slots[step->slot];
-    return RAPT_OK;
+    rapt_status status = rapt_step_check(sparse->plan, commands, step);
+    if (status == RAPT_OK)
+        *out_slot = &sparse->plan->slots[step->slot];
+    return status;
 }
 
 rapt_status rapt_sparse_bind(const struct rapt_sparse *sparse, const char *name,
@@ -99,10 +92,7 @@ rapt_buffer rapt_sparse_part(const rapt_buffer *workspace, uint64_t offset, uint
 
 rapt_buffer rapt_sparse_tables(const rapt_plan *plan, uint32_t slot)
 {
-    rapt_buffer tables = plan->memory.tables;
-    tables.offset += slot * plan->places.slot_bytes;
-    tables.size = plan->places.slot_bytes;
-    return tables;
+    return rapt_step_tables(plan, slot);
 }
 
 /* ----------------------------------------------------------------------------------- dispatches */

@@ -2,6 +2,7 @@
 #include "step_inputs.h"
 
 #include "error.h"
+#include "plan.h"
 
 struct rapt_batch rapt_step_batch(const rapt_step_params *step, uint32_t page_size)
 {
@@ -20,6 +21,27 @@ struct rapt_batch rapt_step_batch(const rapt_step_params *step, uint32_t page_si
         .mask = step->mask,
         .prefix = step->prefix,
     };
+}
+
+rapt_status rapt_step_check(const rapt_plan *plan, VkCommandBuffer commands, const rapt_step *step)
+{
+    if (!commands)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "command_buffer is NULL");
+    if (!step)
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "step is NULL");
+    if (step->slot >= plan->params.n_steps_in_flight || step->generation == 0 ||
+        step->generation != plan->slots[step->slot].step.generation)
+        return rapt_fail(RAPT_ERROR_ARGUMENT,
+                         "step is not what rapt_plan_prepare last made of slot %u", step->slot);
+    return RAPT_OK;
+}
+
+rapt_buffer rapt_step_tables(const rapt_plan *plan, uint32_t slot)
+{
+    rapt_buffer tables = plan->memory.tables;
+    tables.offset += slot * plan->places.slot_bytes;
+    tables.size = plan->places.slot_bytes;
+    return tables;
 }
 
 rapt_status rapt_step_buffer_check(const char *name, const rapt_buffer *buffer, uint64_t n_bytes)
