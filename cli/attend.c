@@ -357,13 +357,9 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
         cJSON_AddNumberToObject(object, "statistics_bound", error->bound_stat);
         cJSON_AddNumberToObject(object, "nans", error->n_nan);
     }
-    char *text = cJSON_Print(json);
+    int code = output_json(json, NULL, NULL);
     cJSON_Delete(json);
-    if (!text)
-        return cli_fail(CLI_DEVICE, "out of memory");
-    printf("%s\n", text);
-    cJSON_free(text);
-    return 0;
+    return code;
 }
 
 static int attend_files(struct attend *attend, struct outcome *outcome)

@@ -166,19 +166,8 @@ static cJSON *build(const struct bench *bench)
 
 int bench_write_json(const struct bench *bench, const char *path)
 {
-    struct output output = {0};
     cJSON *json = build(bench);
-    char *text = cJSON_Print(json);
+    int code = output_json(json, "--json", path);
     cJSON_Delete(json);
-    if (!text)
-        return cli_fail(CLI_DEVICE, "out of memory");
-    FILE *file = output_open(&output, "--json", path);
-    int code = file ? 0 : CLI_USAGE;
-    if (file)
-        code = output_close(&output, file, fputs(text, file) < 0 || fputc('\n', file) == EOF);
-    if (code == 0)
-        code = output_commit(&output);
-    output_finish(&output);
-    cJSON_free(text);
     return code;
 }

@@ -357,22 +357,6 @@ static int run_pass(struct run *run, size_t pass)
     return device_close(&easy, code);
 }
 
-static int write_json(struct run *run, const char *path)
-{
-    struct output output = {0};
-    char *text = cJSON_Print(run->json);
-    if (!text)
-        return cli_fail(CLI_DEVICE, "out of memory");
-    FILE *file = output_open(&output, "--json", path);
-    int code = CLI_USAGE;
-    if (file)
-        code = output_close(&output, file, fprintf(file, "%s\n", text) < 0);
-    code = code ? code : output_commit(&output);
-    output_finish(&output);
-    cJSON_free(text);
-    return code;
-}
-
 static int check_device(struct run *run)
 {
     double start = cli_seconds();
@@ -393,7 +377,7 @@ static int check_device(struct run *run)
     cJSON_AddNumberToObject(run->json, "wrong", run->n_failed);
     cJSON_AddNumberToObject(run->json, "errors", run->n_device_errors);
     if (run->values[CHECK_JSON].given)
-        code = write_json(run, run->values[CHECK_JSON].text);
+        code = output_json(run->json, "--json", run->values[CHECK_JSON].text);
     if (!code && run->n_device_errors)
         code = cli_fail(CLI_DEVICE, "%u checks could not be run: please report the table above",
                         run->n_device_errors);

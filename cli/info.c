@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "device.h"
 #include "options.h"
+#include "output.h"
 
 #include <cJSON.h>
 
@@ -300,16 +301,13 @@ static int print_all(const struct option_value *values, const rapt_caps *caps, u
             print_device(&caps[i], i);
         n_shown++;
     }
-    char *text = cJSON_Print(json);
+    int code = CLI_DONE;
+    if (n_shown == 0)
+        code = cli_fail(CLI_NO_DEVICE, "no device matches '%s'", select);
+    else if (values[INFO_JSON].given)
+        code = output_json(json, NULL, NULL);
     cJSON_Delete(json);
-    if (n_shown == 0) {
-        cJSON_free(text);
-        return cli_fail(CLI_NO_DEVICE, "no device matches '%s'", select);
-    }
-    if (values[INFO_JSON].given)
-        printf("%s\n", text ? text : "{}");
-    cJSON_free(text);
-    return CLI_DONE;
+    return code;
 }
 
 int info_main(int argc, char **argv)

@@ -232,13 +232,9 @@ static cJSON *build_json(const struct mask_case *c)
 static int print_json(const struct mask_case *c)
 {
     cJSON *json = build_json(c);
-    char *text = cJSON_Print(json);
+    int code = output_json(json, NULL, NULL);
     cJSON_Delete(json);
-    if (!text)
-        return cli_fail(CLI_DEVICE, "out of memory");
-    printf("%s\n", text);
-    cJSON_free(text);
-    return 0;
+    return code;
 }
 
 static int show(const struct option_value *values, struct mask_case *c)

@@ -3,6 +3,7 @@
 
 #include "cli.h"
 
+#include <cJSON.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,4 +94,24 @@ void output_finish(struct output *output)
         }
     }
     output->n_files = 0;
+}
+
+int output_json(const cJSON *json, const char *option, const char *path)
+{
+    struct output output = {0};
+    FILE *file = stdout;
+    int code = 0;
+    char *text = cJSON_Print(json);
+    if (!text)
+        return cli_fail(CLI_DEVICE, "out of memory");
+    if (path)
+        file = output_open(&output, option, path);
+    int written = file ? fprintf(file, "%s\n", text) : -1;
+    if (path) {
+        code = file ? output_close(&output, file, written < 0) : CLI_USAGE;
+        code = code ? code : output_commit(&output);
+    }
+    output_finish(&output);
+    cJSON_free(text);
+    return code;
 }

@@ -28,6 +28,11 @@ int output_commit(struct output *output);
 /* Removes temporaries that were not committed. */
 void output_finish(struct output *output);
 
+struct cJSON;
+/* Prints a whole JSON value to a file of its own or, where path is NULL, to stdout. 0, or a code after
+ * a line. */
+int output_json(const struct cJSON *json, const char *option, const char *path);
+
 /* Refuses a path that cannot be written, before hours of work; leaves nothing behind. */
 int output_probe(const char *option, const char *path);
 
