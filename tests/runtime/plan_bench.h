@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "expect.h"
+
 static struct rapt_device device;
 static rapt_caps gpu, cpu, old_cpu;
 
@@ -98,12 +100,6 @@ static inline uint32_t n_bits(uint32_t bits)
     for (; bits; bits &= bits - 1)
         n++;
     return n;
-}
-
-static inline void expect(rapt_status got, rapt_status want, const char *word)
-{
-    if (got != want || !strstr(rapt_last_error(), word))
-        fail_msg("status %d, expected %d with \"%s\": %s", got, want, word, rapt_last_error());
 }
 
 /* 0 after a line if the snapshots are not there. */

@@ -16,16 +16,10 @@
 
 #include <cmocka.h>
 
+#include "expect.h"
+
 static struct rapt_device device;
 static rapt_caps gpu, cpu;
-
-static void expect(rapt_status got, rapt_status want, const char *word)
-{
-    if (got != want || !strstr(rapt_last_error(), word))
-        fprintf(stderr, "%d: '%s' should say '%s'\n", (int)got, rapt_last_error(), word);
-    assert_int_equal(got, want);
-    assert_non_null(strstr(rapt_last_error(), word));
-}
 
 static rapt_plan_params sound_params(void)
 {

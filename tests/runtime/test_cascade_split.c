@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "expect.h"
 #include "random.h"
 
 enum { MAX_SEQS = 24, MAX_PAGES = 24, MAX_Q = 4, STRIDE = 40 };
@@ -454,14 +455,6 @@ static void orders_bring_prefixes_together(void **state)
 }
 
 /* ------------------------------------------------------------------------------------- refusals */
-
-static void expect(rapt_status got, rapt_status want, const char *word)
-{
-    assert_int_equal(got, want);
-    if (!strstr(rapt_last_error(), word))
-        fprintf(stderr, "'%s' does not say '%s'\n", rapt_last_error(), word);
-    assert_non_null(strstr(rapt_last_error(), word));
-}
 
 static void bad_batches(void **state)
 {
