@@ -1,10 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The regular expressions of --filter: . * + ? ^ $ | [a-z] [^x] and \ before any of them; C has
- * none of its own on every system. */
+/* The regular expressions of --filter: . * + ? ^ $ | ( ) [a-z] [^x] and \ before any of them; C has
+ * none of its own on every system. An expression becomes a program whose threads go through the text
+ * together (Thompson 1968), so no expression takes long. */
 #include "bench.h"
 #include "cli.h"
 
 #include <string.h>
+
+#define MAX_LENGTH 200
+
+enum op { ATOM, BEGIN, END, SPLIT, JUMP, FOUND };
+
+struct instruction {
+    enum op op;
+    const char *atom;
+    size_t length;
+    int to, or_to; /* from here: where JUMP and SPLIT go on */
+};
+
+struct program {
+    const char *pattern, *at;
+    struct instruction code[3 * MAX_LENGTH + 1];
+    int n, depth;
+    const char *wrong; /* a sentence for people, NULL = nothing is */
+};
+
+/* ------------------------------------------------------------------------------ from an expression */
 
 /* Length of the one-character expression at p, 0 if it does not end. */
 static size_t atom_length(const char *p)
@@ -20,6 +41,103 @@ static size_t atom_length(const char *p)
         n++;
     return p[n] ? n + 1 : 0;
 }
+
+static void insert(struct program *program, int at, struct instruction what)
+{
+    memmove(program->code + at + 1, program->code + at,
+            (size_t)(program->n - at) * sizeof *program->code);
+    program->code[at] = what;
+    program->n++;
+}
+
+static void append(struct program *program, struct instruction what)
+{
+    insert(program, program->n, what);
+}
+
+static void compile_branches(struct program *program);
+
+static void compile_one(struct program *program)
+{
+    const char *p = program->at;
+    size_t length = atom_length(p);
+    if (*p == '(') {
+        program->at++;
+        program->depth++;
+        compile_branches(program);
+        program->depth--;
+        if (*program->at == ')')
+            program->at++;
+        else if (!program->wrong)
+            program->wrong = "a '(' is not closed";
+        return;
+    }
+    if (*p == '*' || *p == '+' || *p == '?')
+        program->wrong = "there is nothing to repeat before a '*', '+' or '?'";
+    else if (length == 0)
+        program->wrong = *p == '[' ? "it ends within [...]" : "it ends within an escape";
+    enum op op = *p == '^' ? BEGIN : *p == '$' ? END : ATOM;
+    append(program, (struct instruction){.op = op, .atom = p, .length = length});
+    program->at += length;
+}
+
+static void compile_repeat(struct program *program, int start)
+{
+    int length = program->n - start;
+    char repeat = *program->at;
+    int assertion = length == 1 && program->code[start].op != ATOM;
+    if (repeat != '*' && repeat != '+' && repeat != '?')
+        return;
+    if (assertion || length == 0) /* '(^)*' and '()*' would be allowed elsewhere, and of no use */
+        program->wrong = "there is nothing to repeat before a '*', '+' or '?'";
+    program->at++;
+    if (repeat == '+') {
+        append(program, (struct instruction){.op = SPLIT, .to = -length, .or_to = 1});
+        return;
+    }
+    int loops = repeat == '*';
+    insert(program, start, (struct instruction){.op = SPLIT, .to = 1, .or_to = length + 1 + loops});
+    if (loops)
+        append(program, (struct instruction){.op = JUMP, .to = -length - 1});
+}
+
+/* Branches between '|' up to a ')' or the end. */
+static void compile_branches(struct program *program)
+{
+    int start = program->n;
+    while (!program->wrong && *program->at && *program->at != '|') {
+        int one = program->n;
+        if (*program->at == ')') {
+            if (program->depth == 0)
+                program->wrong = "a ')' closes nothing";
+            return;
+        }
+        compile_one(program);
+        compile_repeat(program, one);
+    }
+    if (program->wrong || *program->at != '|')
+        return;
+    program->at++;
+    int length = program->n - start;
+    insert(program, start, (struct instruction){.op = SPLIT, .to = 1, .or_to = length + 2});
+    int jump = program->n;
+    append(program, (struct instruction){.op = JUMP});
+    compile_branches(program);
+    program->code[jump].to = program->n - jump;
+}
+
+static void compile(struct program *program, const char *pattern)
+{
+    *program = (struct program){.pattern = pattern, .at = pattern};
+    if (strlen(pattern) > MAX_LENGTH) {
+        program->wrong = "it is longer than 200 characters";
+        return;
+    }
+    compile_branches(program);
+    append(program, (struct instruction){.op = FOUND});
+}
+
+/* ------------------------------------------------------------------------------------ through a text */
 
 static int class_holds(const char *p, size_t length, char c)
 {
@@ -39,8 +157,6 @@ static int class_holds(const char *p, size_t length, char c)
 
 static int atom_holds(const char *p, size_t length, char c)
 {
-    if (c == 0)
-        return 0;
     if (*p == '[')
         return class_holds(p, length, c);
     if (*p == '\\')
@@ -48,79 +164,54 @@ static int atom_holds(const char *p, size_t length, char c)
     return *p == '.' || *p == c;
 }
 
-/* Matches the branch [p, end) at the beginning of `text`. */
-static int match_here(const char *p, const char *end, const char *text)
+/* Adds the thread that goes on at `at`, and those it splits into before the next character. */
+static void add(const struct program *program, int at, int begins, int ends, char *threads)
 {
-    if (p == end)
-        return 1;
-    if (*p == '$' && p + 1 == end)
-        return *text == 0;
-    size_t length = atom_length(p);
-    const char *next = p + length;
-    char repeat = next < end ? *next : 0;
-    if (repeat != '*' && repeat != '+' && repeat != '?')
-        return atom_holds(p, length, *text) && match_here(next, end, text + 1);
-    size_t most = 0;
-    while (atom_holds(p, length, text[most]) && (repeat != '?' || most == 0))
-        most++;
-    for (size_t least = repeat == '+';; most--) {
-        if (most < least)
-            return 0;
-        if (match_here(next + 1, end, text + most))
+    const struct instruction *now = &program->code[at];
+    if (threads[at])
+        return;
+    threads[at] = 1;
+    if ((now->op == BEGIN && begins) || (now->op == END && ends))
+        add(program, at + 1, begins, ends, threads);
+    if (now->op == JUMP || now->op == SPLIT)
+        add(program, at + now->to, begins, ends, threads);
+    if (now->op == SPLIT)
+        add(program, at + now->or_to, begins, ends, threads);
+}
+
+static int matches(const struct program *program, const char *text)
+{
+    char threads[3 * MAX_LENGTH + 1] = {0}, next[3 * MAX_LENGTH + 1];
+    for (const char *c = text;; c++) {
+        add(program, 0, c == text, !*c, threads);
+        if (threads[program->n - 1])
             return 1;
-        if (most == 0)
+        if (!*c)
             return 0;
+        memset(next, 0, sizeof next);
+        for (int i = 0; i < program->n; i++) {
+            const struct instruction *now = &program->code[i];
+            if (threads[i] && now->op == ATOM && atom_holds(now->atom, now->length, *c))
+                add(program, i + 1, 0, !c[1], next);
+        }
+        memcpy(threads, next, sizeof threads);
     }
 }
 
-static int match_branch(const char *p, const char *end, const char *text)
-{
-    if (p < end && *p == '^')
-        return match_here(p + 1, end, text);
-    for (;; text++) {
-        if (match_here(p, end, text))
-            return 1;
-        if (!*text)
-            return 0;
-    }
-}
-
-/* End of the branch at p: the next '|' or the end of the pattern. */
-static const char *branch_end(const char *p)
-{
-    while (*p && *p != '|')
-        p += atom_length(p);
-    return p;
-}
+/* ----------------------------------------------------------------------------------------------- */
 
 int bench_filter_check(const char *pattern)
 {
-    int may_repeat = 0;
-    for (const char *p = pattern; *p;) {
-        size_t length = atom_length(p);
-        int repeat = *p == '*' || *p == '+' || *p == '?';
-        if (length == 0)
-            return cli_fail(CLI_USAGE, "--filter '%s': it ends within %s", pattern,
-                            *p == '[' ? "[...]" : "an escape");
-        if (*p == '(' || *p == ')')
-            return cli_fail(CLI_USAGE, "--filter '%s': there are no groups; write the branches out "
-                                       "with |", pattern);
-        if (repeat && !may_repeat)
-            return cli_fail(CLI_USAGE, "--filter '%s': nothing to repeat before '%c'", pattern, *p);
-        may_repeat = !repeat && *p != '|' && *p != '^';
-        p += length;
-    }
+    struct program program;
+    compile(&program, pattern);
+    if (program.wrong)
+        return cli_fail(CLI_USAGE, "--filter '%s': %s", pattern, program.wrong);
     return 0;
 }
 
 int bench_filter_matches(const char *pattern, const char *text)
 {
-    for (const char *p = pattern;;) {
-        const char *end = branch_end(p);
-        if (match_branch(p, end, text))
-            return 1;
-        if (!*end)
-            return 0;
-        p = end + 1;
-    }
+    struct program program;
+    compile(&program, pattern);
+    return matches(&program, text);
 }
