@@ -53,15 +53,16 @@ static int fail_shape(const struct reader *reader, enum mask_option option, cons
 /* -------------------------------------------------------------------------------- masks of heads
  */
 
-/* "h7"; NULL if there is none at `at`, else what follows it. */
+/* "h7" or "7"; NULL if there is none at `at`, else what follows it. */
 static const char *parse_head(const char *at, uint64_t *out_head)
 {
     at += strspn(at, " ");
-    size_t length = *at == 'h' ? strspn(at + 1, "0123456789") : 0;
+    at += *at == 'h';
+    size_t length = strspn(at, "0123456789");
     if (length == 0 || length > 9)
         return NULL;
-    *out_head = strtoull(at + 1, NULL, 10);
-    at += 1 + length;
+    *out_head = strtoull(at, NULL, 10);
+    at += length;
     return at + strspn(at, " ");
 }
 

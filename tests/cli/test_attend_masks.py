@@ -120,10 +120,10 @@ def test_heads():
     compare("a mask per head", attend(*files, "--causal", "--mask-head", "h0-h1: window(3, 0)", "--mask-head",
                                       "h3: segments & causal", *options)[0], attention(*numbers, allows=allows))
     allows = places(per_head({1: causal, 2: sink_tokens(1)}, full), Q_LENS, KV_LENS)
-    compare("others are full", attend(*files, "--mask-head=h1:causal", "--mask-head=h2:sink_tokens(1)")[0],
+    compare("others are full", attend(*files, "--mask-head=h1:causal", "--mask-head= 2 :sink_tokens(1)")[0],
             attention(*numbers, allows=allows))
     allows = places(causal, Q_LENS, KV_LENS)
-    compare("all heads", attend(*files, "--mask", "sink_tokens(0)", "--mask-head", "h0-h3: causal & full")[0],
+    compare("all heads", attend(*files, "--mask", "sink_tokens(0)", "--mask-head", "0-h3: causal & full")[0],
             attention(*numbers, allows=allows))
 
 

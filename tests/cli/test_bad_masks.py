@@ -97,7 +97,7 @@ attend("bitmap of two sequences", r"--bitmap is for one sequence, the batch has 
        "--cu-q", table("cu.npy", [0, 3, 6]), *ARRAYS["bitmap"])
 
 # --- heads
-for text in ("", "h0", "h0 causal", "0: causal", "h: causal", "h0-3: causal", "h0-: causal", "h0-h1-h2: causal", ": causal",
+for text in ("", "h0", "h0 causal", "h: causal", "h0-: causal", "h0-h1-h2: causal", ": causal",
              "h-1: causal", "h0,h1: causal", "heads: causal", "h9999999999: causal"):
     everywhere("junk heads", r"--mask-head(: '.*' is not 'h0: EXPR' or 'h0-h3: EXPR'|: the value is empty)",
                "causal", f"--mask-head={text}")
