@@ -50,6 +50,7 @@ int mask_main(int argc, char **argv);
 int moba_main(int argc, char **argv);
 int topk_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
+int tune_main(int argc, char **argv);
 #ifdef CLI_HAVE_BENCH
 int bench_main(int argc, char **argv);
 #endif

@@ -4,6 +4,8 @@
 #include "options.h"
 #include "output.h"
 
+#include <rapt/easy.h>
+
 #include <cJSON.h>
 
 #include <ctype.h>
@@ -34,8 +36,27 @@ static const struct {
 };
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 
-static rapt_status explain(const rapt_caps *caps, size_t shape, char *why, size_t why_bytes,
-                           rapt_plan_info *out_info)
+/* The user's table of tiles, and what there is to say about it. */
+struct table {
+    rapt_tiles *tiles;
+    char path[1024], state[1400];
+};
+
+static void open_table(const rapt_caps *caps, struct table *table)
+{
+    rapt_status status =
+        rapt_easy_tiles_load(NULL, caps, table->path, sizeof table->path, &table->tiles);
+    if (status)
+        snprintf(table->state, sizeof table->state, "ignored: %s", rapt_last_error());
+    else if (table->tiles)
+        snprintf(table->state, sizeof table->state, "%u of %s", rapt_tiles_count(table->tiles),
+                 table->path);
+    else
+        snprintf(table->state, sizeof table->state, "none measured here (rapt tune)");
+}
+
+static rapt_status explain(const rapt_caps *caps, const struct table *table, size_t shape,
+                           char *why, size_t why_bytes, rapt_plan_info *out_info)
 {
     rapt_plan_params params = {
         .struct_size = sizeof params,
@@ -44,6 +65,7 @@ static rapt_status explain(const rapt_caps *caps, size_t shape, char *why, size_
         .head_dim = shapes[shape].head_dim,
         .q_type = shapes[shape].q_type,
         .kv_type = shapes[shape].kv_type,
+        .tiles = table->tiles,
     };
     *out_info = (rapt_plan_info){.struct_size = sizeof *out_info};
     *why = 0;
@@ -68,12 +90,26 @@ static void print_features(const char *title, rapt_features features)
     printf(n ? "\n" : " none\n");
 }
 
-static void print_choices(const rapt_caps *caps)
+static void print_tiles(const rapt_plan_info *info)
+{
+    printf("  %-28s tiles:", "");
+    if (info->prefill_tile_from)
+        printf(" prefill %u rows, %u keys, from %s (1 of %u)", info->prefill_tile[1],
+               info->prefill_tile[2], info->prefill_tile_from, info->n_prefill_tiles);
+    if (info->prefill_tile_from && info->decode_tile_from)
+        printf(";");
+    if (info->decode_tile_from)
+        printf(" decode %u rows, %u keys, from %s (1 of %u)", info->decode_tile[1],
+               info->decode_tile[2], info->decode_tile_from, info->n_decode_tiles);
+    printf("\n");
+}
+
+static void print_choices(const rapt_caps *caps, const struct table *table)
 {
     char why[256], last_why[256] = "";
     for (size_t i = 0; i < N_SHAPES; i++) {
         rapt_plan_info info;
-        rapt_status status = explain(caps, i, why, sizeof why, &info);
+        rapt_status status = explain(caps, table, i, why, sizeof why, &info);
         if (status) {
             printf("  %-28s %s\n", shapes[i].name, rapt_last_error());
             continue;
@@ -81,6 +117,7 @@ static void print_choices(const rapt_caps *caps)
         printf("  %-28s %s path: prefill %s, decode %s\n", shapes[i].name,
                info.path ? info.path : "?", info.prefill_kernel ? info.prefill_kernel : "-",
                info.decode_kernel ? info.decode_kernel : "the same");
+        print_tiles(&info);
         if (*why && strcmp(why, last_why) != 0)
             printf("  %-28s why no faster one: %s\n", "", why);
         memcpy(last_why, why, sizeof why);
@@ -138,8 +175,12 @@ static void print_device(const rapt_caps *caps, uint32_t index)
     print_features("lacking", ~caps->supported & ((1ull << RAPT_N_FEATURES) - 1));
     if (caps->n_coopmat_shapes)
         printf("  %-12s %u cooperative-matrix shapes\n", "", caps->n_coopmat_shapes);
-    print_choices(caps);
+    struct table table = {0};
+    open_table(caps, &table);
+    printf("  %-12s %s\n", "tiles", table.state);
+    print_choices(caps, &table);
     print_kernels(caps);
+    rapt_tiles_destroy(&table.tiles);
 }
 
 static void add_features(cJSON *object, const char *name, rapt_features features)
@@ -176,20 +217,39 @@ static cJSON *kernels_json(const rapt_caps *caps)
     return list;
 }
 
-static cJSON *choices_json(const rapt_caps *caps)
+static void add_tile(cJSON *object, const char *name, const char *from, uint32_t n,
+                     const uint32_t *numbers)
+{
+    if (!from) {
+        cJSON_AddNullToObject(object, name);
+        return;
+    }
+    cJSON *tile = cJSON_AddObjectToObject(object, name);
+    add_text(tile, "from", from);
+    cJSON_AddNumberToObject(tile, "candidates", n);
+    cJSON *list = cJSON_AddArrayToObject(tile, "numbers");
+    for (int i = 0; i < RAPT_TILE_NUMBERS; i++)
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(numbers[i]));
+}
+
+static cJSON *choices_json(const rapt_caps *caps, const struct table *table)
 {
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < N_SHAPES; i++) {
         rapt_plan_info info;
         char why[256];
         cJSON *object = cJSON_CreateObject();
-        rapt_status status = explain(caps, i, why, sizeof why, &info);
+        rapt_status status = explain(caps, table, i, why, sizeof why, &info);
         add_text(object, "shape", shapes[i].name);
         add_text(object, "path", info.path);
         add_text(object, "prefill", info.prefill_kernel);
         add_text(object, "decode", info.decode_kernel);
         add_text(object, "merge", info.merge_kernel);
         add_text(object, "stage", info.stage_kernel);
+        add_tile(object, "prefill_tile", info.prefill_tile_from, info.n_prefill_tiles,
+                 info.prefill_tile);
+        add_tile(object, "decode_tile", info.decode_tile_from, info.n_decode_tiles,
+                 info.decode_tile);
         add_text(object, "why", status ? rapt_last_error() : why);
         cJSON_AddItemToArray(list, object);
     }
@@ -224,7 +284,11 @@ static cJSON *device_json(const rapt_caps *caps, uint32_t index)
     add_features(object, "features", caps->features);
     add_features(object, "switched_off", caps->supported & ~caps->features);
     add_features(object, "lacking", ~caps->supported & ((1ull << RAPT_N_FEATURES) - 1));
-    cJSON_AddItemToObject(object, "choices", choices_json(caps));
+    struct table table = {0};
+    open_table(caps, &table);
+    add_text(object, "tiles", table.state);
+    cJSON_AddItemToObject(object, "choices", choices_json(caps, &table));
+    rapt_tiles_destroy(&table.tiles);
     cJSON_AddItemToObject(object, "kernels", kernels_json(caps));
     return object;
 }
@@ -319,7 +383,9 @@ int info_main(int argc, char **argv)
             "usage: rapt info [--json] [OPTIONS]\n\n"
             "Lists the Vulkan devices of this machine, what each can do, the kernels chosen for\n"
             "some common shapes and why no faster ones, and every kernel of the library: usable,\n"
-            "absent from this build (and why), or beyond the device (and why).\n\n",
+            "absent from this build (and why), or beyond the device (and why). A tile comes from "
+            "the\n"
+            "rules of the library, its shipped table, or the user's (`rapt tune`).\n\n",
             options, INFO_N_OPTIONS);
         return CLI_DONE;
     }

@@ -20,8 +20,8 @@ static const struct {
     {"moba", moba_main, "attention to chunks of keys that gates choose on the device"},
     {"topk", topk_main, "attention to the keys that an indexer chooses on the device"},
     {"mask", mask_main, "what a mask leaves to compute, as counts and as a picture"},
+    {"tune", tune_main, "the fastest tiles on this device, kept for plans to come"},
     {"demo", demo_main, "batches of real models, checked and timed, and a picture"},
-    {"tune", NULL, NULL},
     {"gmm", NULL, NULL},
 };
 

@@ -10,47 +10,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Formats into memory of the tier's allocator; NULL when there is none. */
-static char *join(const rapt_easy *easy, const char *a, const char *b, const char *c)
+/* Formats into the allocator's memory; NULL when there is none. */
+static char *join(const rapt_allocator *allocator, const char *a, const char *b, const char *c)
 {
     size_t n = strlen(a) + strlen(b) + strlen(c) + 1;
-    char *text = rapt_alloc(easy->allocator, n, 1);
+    char *text = rapt_alloc(allocator, n, 1);
     if (text)
         snprintf(text, n, "%s%s%s", a, b, c);
     return text;
 }
 
 /* The folder, or NULL for none. */
-static char *cache_folder(const rapt_easy *easy, const rapt_easy_params *params)
+static char *cache_folder(const rapt_easy_params *params)
 {
+    const rapt_allocator *allocator = params->allocator;
     const char *given = params->cache_dir;
     if (!given && !params->ignore_environment)
         given = getenv("RAPT_CACHE_DIR");
     if (given)
-        return *given ? join(easy, given, "", "") : NULL;
+        return *given ? join(allocator, given, "", "") : NULL;
     if (params->ignore_environment)
         return NULL; /* where the user's folder lies is known from the environment alone */
     const char *base = getenv("XDG_CACHE_HOME");
     if (base && *base)
-        return join(easy, base, "/rapt", "");
+        return join(allocator, base, "/rapt", "");
     base = getenv("LOCALAPPDATA");
     if (base && *base)
-        return join(easy, base, "/rapt", "");
+        return join(allocator, base, "/rapt", "");
     base = getenv("HOME");
-    return base && *base ? join(easy, base, "/.cache/rapt", "") : NULL;
+    return base && *base ? join(allocator, base, "/.cache/rapt", "") : NULL;
 }
 
-static char *cache_file(const rapt_easy *easy, const char *folder)
+char *rapt_easy_cache_file(const rapt_easy_params *params, const rapt_caps *caps, const char *kind,
+                           const char *ending)
 {
-    const rapt_caps *caps = easy->caps;
-    char name[128];
-    int n = snprintf(name, sizeof name, "pipelines-%04x-%04x-%08x-", (unsigned)caps->vendor_id,
+    char name[160];
+    char *folder = cache_folder(params);
+    if (!folder)
+        return NULL;
+    int n = snprintf(name, sizeof name, "%s-%04x-%04x-%08x-", kind, (unsigned)caps->vendor_id,
                      (unsigned)caps->device_id, (unsigned)caps->driver_version);
     for (size_t i = 0; i < sizeof caps->pipeline_cache_uuid; i++)
         n += snprintf(name + n, sizeof name - (size_t)n, "%02x",
                       (unsigned)caps->pipeline_cache_uuid[i]);
-    snprintf(name + n, sizeof name - (size_t)n, ".bin");
-    return join(easy, folder, "/", name);
+    snprintf(name + n, sizeof name - (size_t)n, ".%s", ending);
+    char *path = join(params->allocator, folder, "/", name);
+    rapt_free(params->allocator, folder);
+    return path;
 }
 
 #define MOST_BYTES (256u << 20) /* of a cache worth reading */
@@ -68,7 +74,7 @@ static void load(rapt_easy *easy)
         if (rapt_device_pipeline_cache_add(easy->device, blob, (size_t)n_bytes) == RAPT_OK) {
             easy->cache_on_disk = (uint64_t)n_bytes;
             rapt_easy_log(easy, RAPT_LOG_DEBUG, "pipeline cache %s: %ld bytes", easy->cache_path,
-                     n_bytes);
+                          n_bytes);
         } else {
             rapt_easy_log(easy, RAPT_LOG_WARNING, "pipeline cache %s is ignored: %s",
                           easy->cache_path, rapt_last_error());
@@ -80,11 +86,7 @@ static void load(rapt_easy *easy)
 
 void rapt_easy_pipelines_load(rapt_easy *easy, const rapt_easy_params *params)
 {
-    char *folder = cache_folder(easy, params);
-    if (!folder)
-        return;
-    easy->cache_path = cache_file(easy, folder);
-    rapt_free(easy->allocator, folder);
+    easy->cache_path = rapt_easy_cache_file(params, easy->caps, "pipelines", "bin");
     if (easy->cache_path)
         load(easy);
 }
@@ -99,26 +101,32 @@ static int write_file(const char *path, const void *data, size_t n_bytes)
     return bad ? -1 : 0;
 }
 
-static void store(rapt_easy *easy, const void *blob, size_t n_bytes)
+int rapt_easy_cache_store(const rapt_allocator *allocator, char *path, const void *data,
+                          size_t n_bytes)
 {
     char suffix[64];
-    snprintf(suffix, sizeof suffix, ".%lu.%p.new", rapt_process_id(), (void *)easy);
-    char *temporary = join(easy, easy->cache_path, suffix, "");
+    snprintf(suffix, sizeof suffix, ".%lu.%p.new", rapt_process_id(), (void *)path);
+    char *temporary = join(allocator, path, suffix, "");
     if (!temporary)
-        return;
-    char *slash = strrchr(easy->cache_path, '/');
+        return 0;
+    char *slash = strrchr(path, '/');
     *slash = 0;
-    int made = rapt_make_folders(easy->cache_path);
+    int made = rapt_make_folders(path);
     *slash = '/';
-    if (!made || write_file(temporary, blob, n_bytes) != 0 ||
-        !rapt_replace_file(temporary, easy->cache_path)) {
-        rapt_easy_log(easy, RAPT_LOG_INFO, "pipeline cache %s cannot be written", easy->cache_path);
-        if (made)
-            remove(temporary);
-    } else {
+    int done =
+        made && write_file(temporary, data, n_bytes) == 0 && rapt_replace_file(temporary, path);
+    if (made && !done)
+        remove(temporary);
+    rapt_free(allocator, temporary);
+    return done;
+}
+
+static void store(rapt_easy *easy, const void *blob, size_t n_bytes)
+{
+    if (rapt_easy_cache_store(easy->allocator, easy->cache_path, blob, n_bytes))
         easy->cache_on_disk = n_bytes;
-    }
-    rapt_free(easy->allocator, temporary);
+    else
+        rapt_easy_log(easy, RAPT_LOG_INFO, "pipeline cache %s cannot be written", easy->cache_path);
 }
 
 void rapt_easy_pipelines_save(rapt_easy *easy)

@@ -125,6 +125,9 @@ static rapt_status create(const rapt_easy_params *params, rapt_easy *easy)
         status = rapt_easy_queue_create(easy);
     if (status == RAPT_OK)
         rapt_easy_pipelines_load(easy, params);
+    if (status == RAPT_OK &&
+        rapt_easy_tiles_load(params, easy->caps, NULL, 0, &easy->tiles) != RAPT_OK)
+        rapt_easy_log(easy, RAPT_LOG_WARNING, "%s", rapt_last_error());
     return status;
 }
 
@@ -172,6 +175,7 @@ void rapt_easy_destroy(rapt_easy **easy_handle)
     if (easy->owns_device)
         rapt_device_destroy(&easy->device);
     rapt_free(easy->allocator, easy->cache_path);
+    rapt_tiles_destroy(&easy->tiles);
     /* The allocator lies in what it frees. */
     rapt_allocator allocator = easy->allocator_copy;
     rapt_free(easy->allocator ? &allocator : NULL, easy);

@@ -192,6 +192,9 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         .fixed_split = options->fixed_split,
         .max_keys_per_item = options->max_keys_per_item,
         .shared_memory_limit = options->shared_memory_limit,
+        .tiles = job->easy->tiles,
+        .tile_prefill = options->tile_prefill,
+        .tile_decode = options->tile_decode,
         .scale_type = own->kv_type == RAPT_TYPE_INT4 ? RAPT_TYPE_F16 : own->scale_type,
         .scale_kind = own->scale_kind,
         .shared_scale =

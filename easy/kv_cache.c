@@ -239,6 +239,7 @@ static rapt_status make_plan(rapt_easy_cache *cache, uint32_t g)
         .pages_per_segment = group->n_segments > 1 ? group->pages_per_segment : 0,
         .rope = group->rotates ? rope : NULL,
         .new_type = RAPT_TYPE_F32,
+        .tiles = cache->easy->tiles,
     };
     rapt_kv_mask_plan(cache, group, &plan);
     group->block_tables = (rapt_block_tables){

@@ -82,6 +82,7 @@ struct rapt_easy {
     uint64_t live_bytes, peak_bytes;
     char *cache_path;        /* file of the pipeline cache, NULL = none */
     uint64_t cache_on_disk; /* bytes of the blob last read or written */
+    rapt_tiles *tiles;       /* the user's, NULL = none */
 };
 
 struct rapt_easy_buffer {
@@ -111,6 +112,12 @@ void rapt_easy_log_stderr(void *user, rapt_log_level level, const char *line);
 /* cache_file.c: the pipeline cache on disk. Failures are logged, never errors. */
 void rapt_easy_pipelines_load(rapt_easy *easy, const rapt_easy_params *params);
 void rapt_easy_pipelines_save(rapt_easy *easy); /* if it grew since */
+/* The path of a cache's file for a device, of the params' allocator; NULL for nowhere. */
+char *rapt_easy_cache_file(const rapt_easy_params *params, const rapt_caps *caps, const char *kind,
+                           const char *ending);
+/* Puts the file in its place at once, making folders. Nonzero if it did; `path` is changed meanwhile. */
+int rapt_easy_cache_store(const rapt_allocator *allocator, char *path, const void *data,
+                          size_t n_bytes);
 
 /* submit.c */
 rapt_status rapt_easy_queue_create(rapt_easy *easy);

@@ -7,6 +7,7 @@
 #include "error.h"
 #include "kernel_table.h"
 #include "kv_format.h"
+#include "select_tuned.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -91,7 +92,15 @@ static void describe(const struct rapt_selection *selection, int append, const c
         .append_kernel = rapt_kernel_name(append),
         .integer_dot = selection->integer_dot,
         .matrix_units = selection->matrix,
+        .n_prefill_tiles = selection->prefill_tile.n,
+        .n_decode_tiles = selection->decode_tile.n,
+        .prefill_tile_from = selection->prefill_tile.from,
+        .decode_tile_from = selection->decode_tile.from,
     };
+    if (selection->prefill.kernel >= 0)
+        rapt_select_tile_numbers(&selection->prefill, info.prefill_tile);
+    if (selection->decode.kernel >= 0)
+        rapt_select_tile_numbers(&selection->decode, info.decode_tile);
     rapt_params_write(out_info, &info, sizeof info);
 }
 
@@ -375,6 +384,7 @@ rapt_status rapt_plan_create_forced(rapt_device *device, const rapt_plan_params 
     plan->features = rapt_plan_features(&checked);
     status = choose(&device->caps, &checked, force_prefill > 0 ? force_prefill : 0, force_decode,
                     &plan->selection);
+    plan->params.tiles = NULL; /* the caller's again */
     if (status == RAPT_OK) {
         plan->rotates_first = rapt_rotate_q_is_used(&checked, &plan->selection);
         if (plan->rotates_first)

@@ -347,5 +347,8 @@ void rapt_plan_request(const rapt_plan_params *p, struct rapt_select_request *ou
         .pages_per_block = p->pages_per_block,
         .max_keys_per_item = p->max_keys_per_item,
         .shared_memory_limit = p->shared_memory_limit,
+        .tiles = p->tiles,
+        .tile_prefill = p->tile_prefill,
+        .tile_decode = p->tile_decode,
     };
 }

@@ -10,6 +10,7 @@
 #include "select_matrix.h"
 #include "select_matrix2.h"
 #include "select_tiles.h"
+#include "select_tuned.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -416,6 +417,11 @@ static rapt_status check_request(const rapt_caps *caps, const struct rapt_select
 static const char *const matrix_paths[] = {"cm2", "cm2s", "cm"};
 enum { MATRIX_TENSOR, MATRIX_NV, MATRIX_KHR, N_MATRIX_PATHS };
 
+static int on_matrix_units(int kernel)
+{
+    return name_ends(kernel, "_cm2") || name_ends(kernel, "_cm2s") || name_ends(kernel, "_cm");
+}
+
 /* Rows that tests name. With one of the two given, all work goes to it. */
 static rapt_status find_forced(const struct rapt_select_request *request,
                                struct rapt_selection *out)
@@ -550,6 +556,73 @@ static uint32_t target_items(const rapt_caps *caps)
     }
 }
 
+/* One kernel each, for rapt_select_tuned. */
+static rapt_status choose_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
+                                  struct rapt_kernel_choice *choice)
+{
+    const struct cpu_family *family = family_of(choice->kernel);
+    uint32_t rows, keys;
+    if (!family)
+        return on_matrix_units(choice->kernel) ? choose_matrix(caps, request, choice)
+                                               : choose_portable(caps, request, 0, choice);
+    if (!cpu_tile(family, caps, request, &rows, &keys))
+        return rapt_fail(RAPT_ERROR_ARGUMENT, "the CPU driver's own rows have no such tile");
+    choose_cpu_prefill(family, caps, request, choice);
+    fill_spec(request, choice);
+    return RAPT_OK;
+}
+
+static rapt_status choose_decode(const rapt_caps *caps, const struct rapt_select_request *request,
+                                 struct rapt_kernel_choice *choice)
+{
+    if (!family_of(choice->kernel))
+        return choose_portable(caps, request, 1, choice);
+    choose_cpu_decode(caps, request, choice);
+    fill_spec(request, choice);
+    return RAPT_OK;
+}
+
+/* Candidates of a kernel (`rapt tune`): its list's, or what its knobs may say. On CPUs they are
+ * bounded by what compiles in seconds. */
+static rapt_status tune_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
+                                struct rapt_selection *out)
+{
+    struct rapt_tile_source source = {.choose = choose_prefill};
+    const struct cpu_family *family = family_of(out->prefill.kernel);
+    int knobs = request->block_q || request->block_kv || request->pages_per_block ||
+                request->shared_memory_limit;
+    if (family) {
+        uint32_t lanes = caps->subgroup_size;
+        source.most_work =
+            2 * family->step_limit * lanes / (request->head_dim + request->head_dim_v);
+        for (uint32_t i = 0; i < 4; i++) {
+            source.rows[i] = i < 3 ? lanes << i : 0;
+            source.keys[i] = 1u << i;
+        }
+    } else if (on_matrix_units(out->prefill.kernel)) {
+        int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+        for (uint32_t i = 0; i < 4; i++) {
+            source.rows[i] = (cpu ? 16u : 64u) >> i;
+            source.keys[i] = i < (cpu ? 1 : 3) ? (cpu ? 16u : 64u) >> i : 0;
+        }
+    } else {
+        source.n_listed = rapt_select_n_tiles(0);
+    }
+    return rapt_select_tuned(caps, request, &source, request->tile_prefill, knobs, 0, &out->prefill,
+                             &out->prefill_tile);
+}
+
+static rapt_status tune_decode(const rapt_caps *caps, const struct rapt_select_request *request,
+                               struct rapt_selection *out)
+{
+    struct rapt_tile_source source = {.choose = choose_decode};
+    if (!family_of(out->decode.kernel))
+        source.n_listed = rapt_select_n_tiles(1);
+    return rapt_select_tuned(
+        caps, request, &source, request->tile_decode, request->shared_memory_limit != 0,
+        request->n_q_heads / request->n_kv_heads, &out->decode, &out->decode_tile);
+}
+
 static rapt_status choose_attention(const rapt_caps *caps,
                                     const struct rapt_select_request *request,
                                     struct rapt_selection *out)
@@ -564,22 +637,14 @@ static rapt_status choose_attention(const rapt_caps *caps,
     if (status != RAPT_OK)
         return status;
     if (family) {
-        choose_cpu_prefill(family, caps, request, &out->prefill);
-        fill_spec(request, &out->prefill);
         stage_choice(caps, request, out, family);
         status = check_row(caps, "stage", out->stage.kernel);
-    } else if (out->matrix && out->prefill.kernel >= 0) {
-        status = choose_matrix(caps, request, &out->prefill);
-    } else if (out->prefill.kernel >= 0) {
-        status = choose_portable(caps, request, 0, &out->prefill);
     }
-    if (status != RAPT_OK || out->decode.kernel < 0)
-        return status;
-    if (!family_of(out->decode.kernel))
-        return choose_portable(caps, request, 1, &out->decode);
-    choose_cpu_decode(caps, request, &out->decode);
-    fill_spec(request, &out->decode);
-    return RAPT_OK;
+    if (status == RAPT_OK && out->prefill.kernel >= 0)
+        status = tune_prefill(caps, request, out);
+    if (status == RAPT_OK && out->decode.kernel >= 0)
+        status = tune_decode(caps, request, out);
+    return status;
 }
 
 rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request *request,

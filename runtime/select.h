@@ -23,6 +23,15 @@ struct rapt_select_request {
     int force_prefill, force_decode;
     /* knobs, 0 = automatic */
     uint32_t block_q, block_kv, pages_per_block, max_keys_per_item, shared_memory_limit;
+    const rapt_tiles *tiles; /* measured ones, or NULL */
+    uint32_t tile_prefill, tile_decode; /* as in rapt_plan_params */
+    uint32_t listed; /* between select's files: that tile of the list alone, from 1; 0 = choose */
+};
+
+/* Where the tile of a kernel comes from. */
+struct rapt_tile_origin {
+    const char *from; /* NULL = no kernel */
+    uint32_t n;       /* candidates there are */
 };
 
 /* One kernel, ready to become a pipeline. */
@@ -48,6 +57,7 @@ struct rapt_selection {
     uint32_t stage_rows;  /* rows the staging slice holds: bounded scratch */
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */
     uint32_t max_keys_per_item;
+    struct rapt_tile_origin prefill_tile, decode_tile;
     char why[256]; /* why not a faster path */
 };
 

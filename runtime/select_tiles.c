@@ -158,12 +158,17 @@ static uint32_t most_lanes(const rapt_caps *caps, uint32_t subgroup_size)
     return in_subgroups && in_subgroups < lanes ? in_subgroups : lanes;
 }
 
+uint32_t rapt_select_n_tiles(int decode)
+{
+    return 1 + (uint32_t)(decode ? sizeof decode_tiles / sizeof *decode_tiles
+                                 : sizeof prefill_tiles / sizeof *prefill_tiles);
+}
+
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                              int decode, struct rapt_kernel_choice *choice)
 {
     const struct tile *tiles = decode ? decode_tiles : prefill_tiles;
-    size_t n_tiles = decode ? sizeof decode_tiles / sizeof *decode_tiles
-                            : sizeof prefill_tiles / sizeof *prefill_tiles;
+    size_t n_tiles = rapt_select_n_tiles(decode);
     const struct rapt_tile_budget budget = rapt_select_budget(caps);
     uint32_t limit = caps->max_shared_memory, least = UINT32_MAX;
     uint32_t lanes = most_lanes(caps, budget.subgroup_size);
@@ -176,9 +181,9 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
         return rapt_fail(RAPT_ERROR_ARGUMENT, "a tile of %u keys: expected a multiple of 4", keys);
     /* First within the budget, then within its registers, then whatever the device can hold. */
     for (int pass = decode ? 0 : 1; pass < 3; pass++)
-        for (size_t i = 0; i < n_tiles + 1; i++) {
+        for (size_t i = 0; i < n_tiles; i++) {
             int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
-            if (i == 0 && !cpu)
+            if ((i == 0 && !cpu) || (request->listed && i + 1 != request->listed))
                 continue;
             struct tile tile = apply_knobs(i == 0 ? cpu_tile : tiles[i - 1], request, decode);
             fill_choice(&tile, request, choice);

@@ -13,6 +13,9 @@
 rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                              int decode, struct rapt_kernel_choice *choice);
 
+/* Tiles in the list behind request->listed. */
+uint32_t rapt_select_n_tiles(int decode);
+
 /* What a device gives a lane: registers of 32 bits that a tile may take without spilling; and in
  * decode, which waits for memory and hides that by numbers, those registers and bytes of shared
  * memory with which several subgroups run at once. */

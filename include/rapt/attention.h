@@ -299,6 +299,9 @@ typedef enum rapt_plan_flags {
                                         fewer compilations */
 } rapt_plan_flags;
 
+typedef struct rapt_tiles rapt_tiles; /* tiles.h */
+#define RAPT_TILE_NUMBERS 7
+
 typedef struct rapt_plan_params {
     size_t struct_size;
     uint32_t n_q_heads, n_kv_heads; /* n_q_heads % n_kv_heads == 0 */
@@ -369,6 +372,13 @@ typedef struct rapt_plan_params {
     uint32_t max_spans;     /* [16 for every block of list_block_q queries] neighbouring blocks of one
                                kind are one span; rapt_step.n_spans tells what a step takes */
     uint32_t max_bit_words; /* 32-bit words of bit tiles [65536] */
+
+    /* Tiles that were measured on this device (tiles.h); NULL = those that come with the library, then
+     * its rules. Knobs above win over both. Only read while the plan is created or explained. */
+    const rapt_tiles *tiles;
+    /* For measuring: candidate 1 (what the rules say) to rapt_plan_info.n_prefill_tiles; 0 = as above. A
+     * number that is too high is refused with the number there are. */
+    uint32_t tile_prefill, tile_decode;
 } rapt_plan_params;
 
 typedef struct rapt_plan rapt_plan;
@@ -391,6 +401,12 @@ typedef struct rapt_plan_info {
     const char *append_kernel; /* NULL = unused */
     int integer_dot;           /* keys are multiplied in integers: the coarser bound holds */
     int matrix_units;          /* prefill takes products of f16: RAPT_BOUND_MATRIX_F16 holds */
+    /* Tiles: how many candidates there are for what the plan needs, where the one taken comes from
+     * ("the rules", "the user's table", ...; NULL = no such kernel), and its numbers: lanes, rows,
+     * keys and four of the kernel's own. */
+    uint32_t n_prefill_tiles, n_decode_tiles;
+    const char *prefill_tile_from, *decode_tile_from;
+    uint32_t prefill_tile[RAPT_TILE_NUMBERS], decode_tile[RAPT_TILE_NUMBERS];
 } rapt_plan_info;
 RAPT_API void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info);
 

@@ -13,6 +13,7 @@
 #include <rapt/cascade.h>
 #include <rapt/pager.h>
 #include <rapt/reference.h>
+#include <rapt/tiles.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,6 +40,19 @@ RAPT_API rapt_status rapt_easy_create(const rapt_easy_params *params, rapt_easy 
 RAPT_API void rapt_easy_destroy(rapt_easy **easy);
 RAPT_API rapt_device *rapt_easy_device(rapt_easy *easy);
 
+/* The user's table of tiles (tiles.h) for a device: a text file beside the pipeline cache. Every easy object
+ * loads it by itself; one that is refused is ignored there with a warning. Where there is no file or no
+ * folder for it, out_tiles becomes NULL. out_path (may be NULL) gets where the file is, or would be; ""
+ * for nowhere. Of params, which may be NULL, allocator, cache_dir and ignore_environment are read.
+ * Errors: ARGUMENT (refused: says why), IO, HOST_MEMORY. Thread-safety: any thread. */
+RAPT_API rapt_status rapt_easy_tiles_load(const rapt_easy_params *params, const rapt_caps *caps,
+                                          char *out_path, size_t path_bytes,
+                                          rapt_tiles **out_tiles);
+/* Puts the table there, in one step: readers see the old file or the new one. Errors: ARGUMENT, IO (no
+ * folder, or it cannot be written), HOST_MEMORY. */
+RAPT_API rapt_status rapt_easy_tiles_save(const rapt_easy_params *params, const rapt_caps *caps,
+                                          const rapt_tiles *tiles);
+
 /* How to run a problem; all zero = automatic. */
 typedef struct rapt_easy_options {
     size_t struct_size;
@@ -59,6 +73,7 @@ typedef struct rapt_easy_options {
     int share_prefixes;
     uint32_t max_levels, min_shared_tokens; /* as in rapt_cascade_params */
     uint32_t mask_block_q, mask_block_kv; /* of the block table of a mask that needs one; 0 = 64 */
+    uint32_t tile_prefill, tile_decode; /* as in rapt_plan_params */
 } rapt_easy_options;
 
 /* One call: upload, compute, read back. result's pointers say what is wanted. */

@@ -11,8 +11,8 @@ sys.dont_write_bytecode = True
 from command import run
 
 RAPT, PAGE, VERSION = os.path.abspath(sys.argv[1]), *sys.argv[2:4]
-COMMANDS = ["info", "check", "attend", "append", "mask", "merge", "moba", "topk", "demo"]
-LATER = ["tune", "gmm"]
+COMMANDS = ["info", "check", "attend", "append", "mask", "merge", "moba", "topk", "tune", "demo"]
+LATER = ["gmm"]
 
 code, stdout, stderr = run(RAPT, "--version")
 assert (code, stdout, stderr) == (0, f"rapt {VERSION}\n", ""), (code, stdout, stderr)

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_TUNE_H
+#define CLI_TUNE_H
+
+/* Shapes that `rapt tune` measures tiles for. */
+
+#include "case.h"
+
+#define TUNE_MAX_SHAPES 256
+
+struct tune_shape {
+    char name[160]; /* the line they were told in, or its like */
+    int decode;
+    struct case_spec spec;
+};
+
+/* The shapes of a file, or those that come with the command where path is NULL. `shapes` has room
+ * for TUNE_MAX_SHAPES. 0 or CLI_USAGE after a line that names file and line. */
+int tune_read_shapes(const char *path, struct tune_shape *shapes, size_t *out_n);
+
+#endif
