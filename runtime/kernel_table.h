@@ -12,6 +12,8 @@
 const char *rapt_kernel_name(int kernel);
 /* RAPT_KERNEL_* of a name, -1 if there is none. */
 int rapt_kernel_find(const char *name);
+/* Whether its name ends so; 0 outside the table. */
+int rapt_kernel_name_ends(int kernel, const char *end);
 /* RAPT_FEATURE_* bits a device must have. */
 rapt_features rapt_kernel_features(int kernel);
 /* A bit for every RAPT_BIND_* it declares. */

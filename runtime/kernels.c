@@ -40,6 +40,13 @@ int rapt_kernel_find(const char *name)
     return -1;
 }
 
+int rapt_kernel_name_ends(int kernel, const char *end)
+{
+    const char *name = rapt_kernel_name(kernel);
+    size_t n = name ? strlen(name) : 0, m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
 rapt_features rapt_kernel_features(int kernel)
 {
     return in_table(kernel) ? rows[kernel].features : 0;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The only file that knows drivers and vendors. */
+/* The only file that knows drivers and vendors, with select_cpu.c for the CPU driver. */
 
 #include "select.h"
 
 #include "error.h"
 #include "kernel_table.h"
 #include "numbers.h"
+#include "select_cpu.h"
 #include "select_matrix.h"
 #include "select_matrix2.h"
 #include "select_tiles.h"
@@ -94,13 +95,6 @@ static int find_row(const char *op, rapt_type type, const char *path)
     return rapt_kernel_find(name);
 }
 
-static int name_ends(int kernel, const char *end)
-{
-    const char *name = rapt_kernel_name(kernel);
-    size_t n = name ? strlen(name) : 0, m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 /* Specialization constants every kernel gets; tile numbers are its own. */
 static void fill_spec(const struct rapt_select_request *request, struct rapt_kernel_choice *choice)
 {
@@ -112,93 +106,6 @@ static void fill_spec(const struct rapt_select_request *request, struct rapt_ker
     choice->spec[RAPT_SPEC_FEATURES] = request->features;
     choice->spec[RAPT_SPEC_Q_TYPE] = (uint32_t)request->q_type;
     choice->spec[RAPT_SPEC_OUT_TYPE] = (uint32_t)request->out_type;
-}
-
-/* ------------------------------------------------------------------------------ the CPU driver */
-
-/* Mesa's llvmpipe: which of its rows run well follows the version (docs/lavapipe.md). Rows per lane
- * and keys per step are bounded by registers and by the size of the unrolled loop. */
-struct cpu_family {
-    const char *path;
-    uint32_t major_min, major_max;
-    uint32_t rows_per_lane; /* at head dims up to 128 */
-    uint32_t keys_min;      /* per step */
-    uint32_t step_limit;    /* rows per lane * keys per step * (D + Dv), unrolled */
-    uint32_t subgroup_size; /* 0 = any */
-};
-
-static const struct cpu_family cpu_families[] = {
-    {"lp", 26, 9999, 1, 1, 2048, 0},
-    {"lpb", 24, 25, 2, 8, 4096, 8},
-    {"lps", 1, 23, 4, 1, 1024, 0},
-};
-#define N_CPU_FAMILIES (sizeof cpu_families / sizeof cpu_families[0])
-
-/* The family a row belongs to, NULL for portable ones. */
-static const struct cpu_family *family_of(int kernel)
-{
-    for (size_t i = 0; i < N_CPU_FAMILIES; i++) {
-        char end[16];
-        snprintf(end, sizeof end, "_%s", cpu_families[i].path);
-        if (name_ends(kernel, end))
-            return &cpu_families[i];
-    }
-    return NULL;
-}
-
-/* Rows per lane and keys per step, by the knobs where they are given; 0 if those are impossible. */
-static int cpu_tile(const struct cpu_family *family, const rapt_caps *caps,
-                    const struct rapt_select_request *request, uint32_t *out_rows,
-                    uint32_t *out_keys)
-{
-    uint32_t dims = request->head_dim + request->head_dim_v, lanes = caps->subgroup_size;
-    uint32_t rows = family->rows_per_lane, keys = 8;
-    while (rows > 1 && rows * dims > family->rows_per_lane * 256)
-        rows /= 2;
-    if (request->block_q) {
-        rows = request->block_q / lanes;
-        if (request->block_q % lanes != 0 || (rows != 1 && rows != 2 && rows != 4))
-            return 0;
-    }
-    while (keys > family->keys_min && keys * rows * dims > family->step_limit)
-        keys /= 2;
-    if (request->block_kv) {
-        keys = request->block_kv;
-        if (keys > 8 || (keys & (keys - 1)) != 0 || keys < family->keys_min)
-            return 0;
-    }
-    *out_rows = rows;
-    *out_keys = keys;
-    return request->pages_per_block == 0;
-}
-
-static void choose_cpu_prefill(const struct cpu_family *family, const rapt_caps *caps,
-                               const struct rapt_select_request *request,
-                               struct rapt_kernel_choice *choice)
-{
-    uint32_t rows = 1, keys = 8;
-    cpu_tile(family, caps, request, &rows, &keys);
-    choice->workgroup_size = caps->subgroup_size;
-    choice->rows = caps->subgroup_size * rows;
-    choice->block_kv = 8;
-    choice->spec[RAPT_SPEC_SUBGROUP] = caps->subgroup_size;
-    choice->spec[RAPT_SPEC_TILE_A] = keys;
-    choice->spec[RAPT_SPEC_TILE_B] = rows;
-}
-
-static void choose_cpu_decode(const rapt_caps *caps, const struct rapt_select_request *request,
-                              struct rapt_kernel_choice *choice)
-{
-    uint32_t group = request->n_q_heads / request->n_kv_heads;
-    uint32_t rows = power_of_two_below(rapt_min_u32(group, 4));
-    while (rows > 1 && rows * (request->head_dim + request->head_dim_v) > 1024)
-        rows /= 2;
-    choice->workgroup_size = caps->subgroup_size;
-    choice->rows = rows;
-    choice->block_kv = caps->subgroup_size;
-    choice->spec[RAPT_SPEC_SUBGROUP] = caps->subgroup_size;
-    choice->spec[RAPT_SPEC_TILE_A] = 1;
-    choice->spec[RAPT_SPEC_TILE_B] = rows;
 }
 
 /* The portable row of an operation: its own, or the one that does both where the pool lies in
@@ -243,9 +150,9 @@ static const char *matrix_query_reason(const struct rapt_select_request *request
 static const char *matrix_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                                int row, struct rapt_kernel_choice *choice)
 {
-    if (name_ends(row, "_cm2"))
+    if (rapt_kernel_name_ends(row, "_cm2"))
         return rapt_select_tensor_tile(caps, request, choice);
-    if (name_ends(row, "_cm2s"))
+    if (rapt_kernel_name_ends(row, "_cm2s"))
         return rapt_select_matrix2_tile(caps, request, choice);
     return rapt_select_matrix_tile(caps, request, choice);
 }
@@ -273,7 +180,7 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
 }
 
 /* Why a family cannot be used here; NULL if it can. */
-static const char *family_reason(const struct cpu_family *family, const rapt_caps *caps,
+static const char *family_reason(const struct rapt_cpu_family *family, const rapt_caps *caps,
                                  const struct rapt_select_request *request)
 {
     uint32_t rows, keys;
@@ -287,23 +194,21 @@ static const char *family_reason(const struct cpu_family *family, const rapt_cap
         why = "the CPU driver's own rows read pools in one piece";
     if (!why && family->subgroup_size && family->subgroup_size != caps->subgroup_size)
         why = "the CPU driver's rows for this version want subgroups of 8";
-    if (!why && !cpu_tile(family, caps, request, &rows, &keys))
+    if (!why && !rapt_select_cpu_tile(family, caps, request, &rows, &keys))
         why = "the CPU driver's own rows have no tile of that block_q and block_kv";
     return why;
 }
 
 /* Why the CPU driver's rows are not taken; NULL and the family otherwise. */
 static const char *cpu_reason(const rapt_caps *caps, const struct rapt_select_request *request,
-                              const struct cpu_family **out_family)
+                              const struct rapt_cpu_family **out_family)
 {
     uint32_t major = caps->driver_major ? caps->driver_major : 26;
     if (!(caps->features & RAPT_FEATURE_CPU_ROWS))
         return caps->supported & RAPT_FEATURE_CPU_ROWS ? "cpu_rows is disabled"
                                                        : "it is not Mesa's CPU driver";
-    for (size_t i = 0; i < N_CPU_FAMILIES; i++) {
-        const struct cpu_family *family = &cpu_families[i];
-        if (major < family->major_min || major > family->major_max)
-            continue;
+    const struct rapt_cpu_family *family = rapt_select_cpu_version(major);
+    if (family) {
         const char *reason = family_reason(family, caps, request);
         if (!reason)
             *out_family = family;
@@ -313,7 +218,7 @@ static const char *cpu_reason(const rapt_caps *caps, const struct rapt_select_re
 }
 
 static void stage_choice(const rapt_caps *caps, const struct rapt_select_request *request,
-                         struct rapt_selection *selection, const struct cpu_family *family)
+                         struct rapt_selection *selection, const struct rapt_cpu_family *family)
 {
     struct rapt_kernel_choice *stage = &selection->stage;
     uint32_t row_bytes = 4 * (request->head_dim + request->head_dim_v);
@@ -360,7 +265,8 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
                                    int decode, struct rapt_kernel_choice *choice)
 {
     struct rapt_select_request own = *request;
-    own.integer_dot = name_ends(choice->kernel, "_ptd") ? RAPT_CHOICE_ALWAYS : RAPT_CHOICE_NEVER;
+    own.integer_dot =
+        rapt_kernel_name_ends(choice->kernel, "_ptd") ? RAPT_CHOICE_ALWAYS : RAPT_CHOICE_NEVER;
     if (decode) /* these knobs are for prefill */
         own.block_q = own.block_kv = own.pages_per_block = 0;
     rapt_status status = rapt_select_tile(caps, &own, decode, choice);
@@ -419,7 +325,8 @@ enum { MATRIX_TENSOR, MATRIX_NV, MATRIX_KHR, N_MATRIX_PATHS };
 
 static int on_matrix_units(int kernel)
 {
-    return name_ends(kernel, "_cm2") || name_ends(kernel, "_cm2s") || name_ends(kernel, "_cm");
+    return rapt_kernel_name_ends(kernel, "_cm2") || rapt_kernel_name_ends(kernel, "_cm2s") ||
+           rapt_kernel_name_ends(kernel, "_cm");
 }
 
 /* Rows that tests name. With one of the two given, all work goes to it. */
@@ -436,7 +343,7 @@ static rapt_status find_forced(const struct rapt_select_request *request,
         int kernel = forced[i].kernel, segments = request->n_kv_segments > 1;
         if (kernel < 0)
             continue;
-        const struct cpu_family *family = family_of(kernel);
+        const struct rapt_cpu_family *family = rapt_select_cpu_family(kernel);
         int is_dot = !segments && kernel == find_portable(forced[i].op, request, 1);
         int is_own = kernel == find_portable(forced[i].op, request, 0);
         for (int m = 0; m < N_MATRIX_PATHS && !segments; m++)
@@ -489,7 +396,7 @@ static int find_matrix(const rapt_caps *caps, const struct rapt_select_request *
 static rapt_status find_attention(const rapt_caps *caps, const struct rapt_select_request *request,
                                   struct rapt_selection *out)
 {
-    const struct cpu_family *family = NULL;
+    const struct rapt_cpu_family *family = NULL;
     if (request->force_prefill || request->force_decode)
         return find_forced(request, out);
     const char *no_matrix = NULL;
@@ -560,14 +467,14 @@ static uint32_t target_items(const rapt_caps *caps)
 static rapt_status choose_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
                                   struct rapt_kernel_choice *choice)
 {
-    const struct cpu_family *family = family_of(choice->kernel);
+    const struct rapt_cpu_family *family = rapt_select_cpu_family(choice->kernel);
     uint32_t rows, keys;
     if (!family)
         return on_matrix_units(choice->kernel) ? choose_matrix(caps, request, choice)
                                                : choose_portable(caps, request, 0, choice);
-    if (!cpu_tile(family, caps, request, &rows, &keys))
+    if (!rapt_select_cpu_tile(family, caps, request, &rows, &keys))
         return rapt_fail(RAPT_ERROR_ARGUMENT, "the CPU driver's own rows have no such tile");
-    choose_cpu_prefill(family, caps, request, choice);
+    rapt_select_cpu_prefill(family, caps, request, choice);
     fill_spec(request, choice);
     return RAPT_OK;
 }
@@ -575,9 +482,9 @@ static rapt_status choose_prefill(const rapt_caps *caps, const struct rapt_selec
 static rapt_status choose_decode(const rapt_caps *caps, const struct rapt_select_request *request,
                                  struct rapt_kernel_choice *choice)
 {
-    if (!family_of(choice->kernel))
+    if (!rapt_select_cpu_family(choice->kernel))
         return choose_portable(caps, request, 1, choice);
-    choose_cpu_decode(caps, request, choice);
+    rapt_select_cpu_decode(caps, request, choice);
     fill_spec(request, choice);
     return RAPT_OK;
 }
@@ -588,7 +495,7 @@ static rapt_status tune_prefill(const rapt_caps *caps, const struct rapt_select_
                                 struct rapt_selection *out)
 {
     struct rapt_tile_source source = {.choose = choose_prefill};
-    const struct cpu_family *family = family_of(out->prefill.kernel);
+    const struct rapt_cpu_family *family = rapt_select_cpu_family(out->prefill.kernel);
     int knobs = request->block_q || request->block_kv || request->pages_per_block ||
                 request->shared_memory_limit;
     if (family) {
@@ -616,7 +523,7 @@ static rapt_status tune_decode(const rapt_caps *caps, const struct rapt_select_r
                                struct rapt_selection *out)
 {
     struct rapt_tile_source source = {.choose = choose_decode};
-    if (!family_of(out->decode.kernel))
+    if (!rapt_select_cpu_family(out->decode.kernel))
         source.n_listed = rapt_select_n_tiles(1);
     return rapt_select_tuned(
         caps, request, &source, request->tile_decode, request->shared_memory_limit != 0,
@@ -628,8 +535,8 @@ static rapt_status choose_attention(const rapt_caps *caps,
                                     struct rapt_selection *out)
 {
     rapt_status status = RAPT_OK;
-    const struct cpu_family *family = family_of(out->prefill.kernel);
-    out->cpu = family != NULL || family_of(out->decode.kernel) != NULL;
+    const struct rapt_cpu_family *family = rapt_select_cpu_family(out->prefill.kernel);
+    out->cpu = family != NULL || rapt_select_cpu_family(out->decode.kernel) != NULL;
     if (out->prefill.kernel >= 0)
         status = check_row(caps, "prefill", out->prefill.kernel);
     if (status == RAPT_OK && out->decode.kernel >= 0)
@@ -666,7 +573,7 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
         status = check_row(caps, "reduction", out->reduce.kernel);
     if (status != RAPT_OK)
         return status;
-    int cpu_decode = family_of(out->decode.kernel) != NULL;
+    int cpu_decode = rapt_select_cpu_family(out->decode.kernel) != NULL;
     out->decode_rows = cpu_decode ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
     out->target_items = target_items(caps);
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
