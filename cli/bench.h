@@ -28,11 +28,14 @@ struct bench_spec {
     char name[96];
     enum bench_kind kind;
     struct case_spec shape;
+    int peers; /* beside other implementations, in wall time */
     int three_pass;
-    const char *against; /* what the row runs by turns with: "f16" K/V, or under another mask, or NULL */
+    const char
+        *against; /* what the row runs by turns with: "f16" K/V, or under another mask, or NULL */
     enum bench_pager pager;
     uint32_t length; /* of the paper suite's series, else 0 */
-    uint32_t n_chunks, chunk; /* BENCH_HOST: sequences with that many query tokens, the rest has 1 */
+    uint32_t n_chunks,
+        chunk; /* BENCH_HOST: sequences with that many query tokens, the rest has 1 */
 };
 
 struct bench_times { /* seconds */
@@ -40,27 +43,44 @@ struct bench_times { /* seconds */
     uint32_t n;
 };
 
+/* What another implementation made of a row. */
+#define BENCH_N_PEERS 7
+struct bench_contest {
+    struct bench_times times;
+    double of_ours; /* its time over this library's, median of the rounds; 0 = not measured: */
+    char why[160];
+    double first_seconds, e; /* e: against the reference, on sampled rows */
+    int ok;
+};
+
+struct bench_peer {
+    const char *name;
+    char about[160], why[160]; /* why it is not measured at all, or "" */
+};
+
 struct bench_row {
     struct bench_spec spec;
     struct bench_times times;        /* of BENCH_HOST rows: prepare */
     struct bench_times record_times; /* of BENCH_HOST rows */
-    double of_other; /* time over that of spec.against, median of the pairs; 0 = not asked */
-    double share;    /* pairs of query and key over the other's */
-    double of_unshared; /* BENCH_SHARED: how many times as fast as without sharing, likewise */
+    double of_other;      /* time over that of spec.against, median of the pairs; 0 = not asked */
+    double share;         /* pairs of query and key over the other's */
+    double of_unshared;   /* BENCH_SHARED: how many times as fast as without sharing, likewise */
     double first_seconds; /* host: from nothing to the first result, pipelines included */
     rapt_cost cost;
     uint64_t tokens, peak_bytes, moved_bytes; /* moved: BENCH_APPEND, read and written;
                                                  BENCH_SHARED, of K/V */
     uint64_t listed_pairs;                    /* BENCH_TABLE */
-    double e, bound_e; /* against the reference, on sampled rows */
+    double e, bound_e;                        /* against the reference, on sampled rows */
     int ok;
     rapt_bound_kind bound;
     char kernels[160], why[256];
     char skipped[256]; /* why the row was not measured; "" = it was */
+    struct bench_contest contests[BENCH_N_PEERS];
+    double printed_ceiling; /* flops per second, that the row's share was printed of */
 };
 
-#define BENCH_MAX_ROWS 96
-#define BENCH_MAX_GOALS 40
+#define BENCH_MAX_ROWS 160
+#define BENCH_MAX_GOALS 48
 
 enum bench_verdict { BENCH_UNMET, BENCH_MET, BENCH_NOT_MEASURED };
 
@@ -80,6 +100,9 @@ struct bench {
     enum bench_suite suite;
     const char *filter;
     uint32_t n_repeats; /* 0 = by time */
+    int with_peers;
+    struct bench_peer peer[BENCH_N_PEERS];
+    struct bench_peers *peers; /* their processes */
     rapt_ceilings ceilings;
     struct bench_row rows[BENCH_MAX_ROWS];
     uint32_t n_rows;
@@ -97,7 +120,8 @@ void bench_list(struct bench *bench);
 int bench_filter_check(const char *pattern);
 int bench_filter_matches(const char *pattern, const char *text);
 
-/* bench_run.c: 0 or an exit code after a line; a row the device cannot do is skipped with a reason. */
+/* bench_run.c: 0 or an exit code after a line; a row the device cannot do is skipped with a reason.
+ */
 int bench_run_row(struct bench *bench, struct bench_row *row);
 struct bench_times bench_times_of(double *seconds, uint32_t n); /* sorts them */
 /* bench_host.c: what prepare and record cost on the host. */
@@ -112,8 +136,20 @@ int bench_run_shared(struct bench *bench, struct bench_row *row);
 /* bench_table.c: a block table on the host. */
 int bench_run_table(struct bench *bench, struct bench_row *row);
 
+/* bench_peers.c: 0 or an exit code after a line. */
+int bench_peers_start(struct bench *bench);
+void bench_peers_end(struct bench *bench);
+/* Measures the job and its peers by turns. */
+rapt_status bench_run_peers(struct bench *bench, const struct case_data *data, rapt_easy_job *job,
+                            struct bench_row *row);
+
 /* bench_goals.c */
 void bench_judge(struct bench *bench);
+struct bench_goal *bench_add_goal(struct bench *bench, const char *id, const char *what,
+                                  const char *unit, double target, int at_most);
+void bench_judge_goal(struct bench_goal *goal, double got);
+/* bench_goals_peers.c */
+void bench_judge_peers(struct bench *bench);
 double bench_row_flops(const struct bench_row *row); /* per second */
 double bench_row_kv_bytes(const struct bench_row *row);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The speeds this project set itself, judged from the rows of a run. A goal that the run cannot judge
- * (another device, another suite) is not measured and says why. */
+/* The speeds this project set itself, judged from the rows of a run. A goal that the run cannot
+ * judge (another device, another suite) is not measured and says why. */
 #include "bench.h"
 
 #include <math.h>
@@ -26,8 +26,8 @@ static const struct bench_row *find_row(const struct bench *bench, const char *n
     return NULL;
 }
 
-static struct bench_goal *add(struct bench *bench, const char *id, const char *what,
-                              const char *unit, double target, int at_most)
+struct bench_goal *bench_add_goal(struct bench *bench, const char *id, const char *what,
+                                  const char *unit, double target, int at_most)
 {
     struct bench_goal *goal = &bench->goals[bench->n_goals++];
     *goal = (struct bench_goal){.id = id,
@@ -39,7 +39,7 @@ static struct bench_goal *add(struct bench *bench, const char *id, const char *w
     return goal;
 }
 
-static void judge(struct bench_goal *goal, double got)
+void bench_judge_goal(struct bench_goal *goal, double got)
 {
     goal->got = got;
     int met = goal->at_most ? got <= goal->target : got >= goal->target;
@@ -70,8 +70,8 @@ static const struct bench_row *row_of(const struct bench *bench, struct bench_go
 #define PREFILL_4096 "prefill causal 4096 8q/8kv d128 f16"
 #define DECODE_32768 "decode 32768 32q/8kv d128 f16"
 
-/* Mesa's CPU driver, by the major version the goal was set for: the newer ones keep the goals of the
- * newest, and between them the older goals hold. */
+/* Mesa's CPU driver, by the major version the goal was set for: the newer ones keep the goals of
+ * the newest, and between them the older goals hold. */
 static int lavapipe_generation(const rapt_caps *caps)
 {
     if (caps->device_type != VK_PHYSICAL_DEVICE_TYPE_CPU || !strstr(caps->device_name, "llvmpipe"))
@@ -84,7 +84,9 @@ static int applies(const struct bench *bench, struct bench_goal *goal, int gener
     if (lavapipe_generation(bench->caps) == generation)
         return 1;
     snprintf(goal->reason, sizeof goal->reason, "set for lavapipe %s; this device is %.80s %.60s",
-             generation == 26 ? "26 and later" : generation == 25 ? "25" : "22 to 24",
+             generation == 26   ? "26 and later"
+             : generation == 25 ? "25"
+                                : "22 to 24",
              bench->caps->device_name, bench->caps->driver_info);
     return 0;
 }
@@ -94,33 +96,33 @@ static void flops_goal(struct bench *bench, int generation, const char *id, cons
 {
     char what[160];
     snprintf(what, sizeof what, "lavapipe %d, %s", generation, name);
-    struct bench_goal *goal =
-        add(bench, id, what, of_ceiling ? "of the multiply-add ceiling" : "GFLOP/s", target, 0);
+    struct bench_goal *goal = bench_add_goal(
+        bench, id, what, of_ceiling ? "of the multiply-add ceiling" : "GFLOP/s", target, 0);
     const struct bench_row *row =
         applies(bench, goal, generation) ? row_of(bench, goal, name) : NULL;
     if (!row)
         return;
     if (of_ceiling)
-        judge(goal, bench_row_flops(row) / bench->ceilings.flops_per_second);
+        bench_judge_goal(goal, bench_row_flops(row) / bench->ceilings.flops_per_second);
     else
-        judge(goal, bench_row_flops(row) * 1e-9);
+        bench_judge_goal(goal, bench_row_flops(row) * 1e-9);
 }
 
 static void decode_goal(struct bench *bench, int generation, const char *id, double target)
 {
     char what[160];
     snprintf(what, sizeof what, "lavapipe %d, %s", generation, DECODE_32768);
-    struct bench_goal *goal = add(bench, id, what, "GB/s of K/V", target, 0);
+    struct bench_goal *goal = bench_add_goal(bench, id, what, "GB/s of K/V", target, 0);
     const struct bench_row *row =
         applies(bench, goal, generation) ? row_of(bench, goal, DECODE_32768) : NULL;
     if (row)
-        judge(goal, bench_row_kv_bytes(row) * 1e-9);
+        bench_judge_goal(goal, bench_row_kv_bytes(row) * 1e-9);
 }
 
 static void first_use_goal(struct bench *bench)
 {
-    struct bench_goal *goal =
-        add(bench, "lavapipe22-first-use", "lavapipe 22, first use: longest of the rows", "s", 15, 1);
+    struct bench_goal *goal = bench_add_goal(
+        bench, "lavapipe22-first-use", "lavapipe 22, first use: longest of the rows", "s", 15, 1);
     if (!applies(bench, goal, 22))
         return;
     const char *uncached = getenv("MESA_SHADER_CACHE_DISABLE");
@@ -135,7 +137,7 @@ static void first_use_goal(struct bench *bench)
             longest = fmax(longest, row->first_seconds);
     }
     if (longest > 0)
-        judge(goal, longest);
+        bench_judge_goal(goal, longest);
     else
         excuse(goal, "no row ran");
 }
@@ -164,10 +166,10 @@ static void memory_goals(struct bench *bench)
     static const char *const whats[] = {"peak device memory against length, prefill",
                                         "peak device memory against length, decode"};
     for (int i = 0; i < 2; i++) {
-        struct bench_goal *goal = add(bench, ids[i], whats[i], "exponent", 1.05, 1);
+        struct bench_goal *goal = bench_add_goal(bench, ids[i], whats[i], "exponent", 1.05, 1);
         double fitted = exponent(bench, kinds[i], 0);
         if (fitted > 0)
-            judge(goal, fitted);
+            bench_judge_goal(goal, fitted);
         else
             excuse(goal, "needs --suite paper or full");
     }
@@ -186,33 +188,33 @@ static void host_goals(struct bench *bench)
     for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
         char what[160];
         snprintf(what, sizeof what, "prepare, %s", batches[i].row);
-        struct bench_goal *prepare = add(bench, batches[i].prepare, what, "us", 100, 1);
+        struct bench_goal *prepare = bench_add_goal(bench, batches[i].prepare, what, "us", 100, 1);
         snprintf(what, sizeof what, "record, %s", batches[i].row);
-        struct bench_goal *record = add(bench, batches[i].record, what, "us", 20, 1);
+        struct bench_goal *record = bench_add_goal(bench, batches[i].record, what, "us", 20, 1);
         const struct bench_row *row = row_of(bench, prepare, batches[i].row);
         if (row_of(bench, record, batches[i].row)) {
-            judge(prepare, row->times.median * 1e6);
-            judge(record, row->record_times.median * 1e6);
+            bench_judge_goal(prepare, row->times.median * 1e6);
+            bench_judge_goal(record, row->record_times.median * 1e6);
         }
     }
 }
 
-/* Quantized keys and values are there to be read faster: on the CPU driver, where arithmetic counts, at
- * least not slower. */
+/* Quantized keys and values are there to be read faster: on the CPU driver, where arithmetic
+ * counts, at least not slower. */
 static void kv_goals(struct bench *bench)
 {
     static const char *const kinds[] = {"int8", "fp8_e4m3", "int4", "q8_0", "q4_0"};
-    static const char *const ids[] = {"decode-int8", "decode-fp8_e4m3", "decode-int4", "decode-q8_0",
-                                      "decode-q4_0"};
+    static const char *const ids[] = {"decode-int8", "decode-fp8_e4m3", "decode-int4",
+                                      "decode-q8_0", "decode-q4_0"};
     int cpu = bench->caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     for (int i = 0; i < 5; i++) {
         char name[96];
         snprintf(name, sizeof name, "decode 32768 32q/8kv d128 %s", kinds[i]);
         struct bench_goal *goal =
-            add(bench, ids[i], name, "of f16's time", cpu ? 1.0 : 0.75, 1);
+            bench_add_goal(bench, ids[i], name, "of f16's time", cpu ? 1.0 : 0.75, 1);
         const struct bench_row *row = row_of(bench, goal, name);
         if (row && row->of_other > 0)
-            judge(goal, row->of_other);
+            bench_judge_goal(goal, row->of_other);
     }
 }
 
@@ -222,18 +224,19 @@ static void pager_goals(struct bench *bench)
         const char *id, *what, *unit;
         double target, scale;
     } goals[] = {
-        [BENCH_PAGER_APPEND] = {"pager-append", "a token to 1000 sequences of 4096", "us", 1000, 1e6},
+        [BENCH_PAGER_APPEND] = {"pager-append", "a token to 1000 sequences of 4096", "us", 1000,
+                                1e6},
         [BENCH_PAGER_FORK] = {"pager-fork", "fork of 4096 tokens", "us", 5, 1e6},
         [BENCH_PAGER_LOOKUP] = {"pager-lookup", "prefix lookup, per page", "us", 1, 1e6},
     };
     for (size_t i = 0; i < sizeof goals / sizeof goals[0]; i++) {
         struct bench_goal *goal =
-            add(bench, goals[i].id, goals[i].what, goals[i].unit, goals[i].target, 1);
+            bench_add_goal(bench, goals[i].id, goals[i].what, goals[i].unit, goals[i].target, 1);
         excuse(goal, "this run had no such row");
         for (uint32_t r = 0; r < bench->n_rows; r++) {
             const struct bench_row *row = &bench->rows[r];
             if (row->spec.kind == BENCH_PAGER && row->spec.pager == i && row->ok)
-                judge(goal, row->times.median * goals[i].scale);
+                bench_judge_goal(goal, row->times.median * goals[i].scale);
         }
     }
 }
@@ -242,13 +245,14 @@ static void shared_goal(struct bench *bench)
 {
     static const char name[] = "shared prefix 8192x64 decode 8q/8kv d128 f16";
     struct bench_goal *goal =
-        add(bench, "shared-prefix", name, "times as fast as without sharing", 5, 0);
+        bench_add_goal(bench, "shared-prefix", name, "times as fast as without sharing", 5, 0);
     const struct bench_row *row = row_of(bench, goal, name);
     if (row)
-        judge(goal, row->of_unshared);
+        bench_judge_goal(goal, row->of_unshared);
 }
 
-/* Time follows the pairs that are listed: beside dense attention by the same kernel in the same run. */
+/* Time follows the pairs that are listed: beside dense attention by the same kernel in the same
+ * run. */
 static void mask_goals(struct bench *bench)
 {
     static const struct {
@@ -263,28 +267,29 @@ static void mask_goals(struct bench *bench)
         {"window-of-causal", "prefill causal 16384 1q/1kv d128 f16 window 1024", 0, 1.2, 0},
     };
     for (size_t i = 0; i < sizeof goals / sizeof goals[0]; i++) {
-        struct bench_goal *goal =
-            add(bench, goals[i].id, goals[i].row, "of the other's time", goals[i].target, 1);
+        struct bench_goal *goal = bench_add_goal(bench, goals[i].id, goals[i].row,
+                                                 "of the other's time", goals[i].target, 1);
         const struct bench_row *row = row_of(bench, goal, goals[i].row);
         if (row && goals[i].times_share > 0)
             goal->target = goals[i].times_share * row->share + goals[i].fixed;
         if (row && row->of_other > 0)
-            judge(goal, row->of_other);
+            bench_judge_goal(goal, row->of_other);
     }
     const char *name = "table causal window segments 131072 block 128";
-    struct bench_goal *build = add(bench, "table-build", name, "ms on one core", 10, 1);
-    struct bench_goal *part = add(bench, "table-of-attention",
-                                  "the same, of the attention of 8 heads d128 it serves, at the speed "
-                                  "of " PREFILL_4096,
-                                  "of its time", 0.01, 1);
+    struct bench_goal *build = bench_add_goal(bench, "table-build", name, "ms on one core", 10, 1);
+    struct bench_goal *part =
+        bench_add_goal(bench, "table-of-attention",
+                       "the same, of the attention of 8 heads d128 it serves, at the speed "
+                       "of " PREFILL_4096,
+                       "of its time", 0.01, 1);
     const struct bench_row *row = row_of(bench, build, name);
     if (row)
-        judge(build, row->times.median * 1e3);
+        bench_judge_goal(build, row->times.median * 1e3);
     const struct bench_row *table = row_of(bench, part, name);
     const struct bench_row *dense = table ? row_of(bench, part, PREFILL_4096) : NULL;
     if (dense) {
         double flops = 4.0 * 128 * 8 * (double)table->listed_pairs;
-        judge(part, table->times.median * bench_row_flops(dense) / flops);
+        bench_judge_goal(part, table->times.median * bench_row_flops(dense) / flops);
     }
 }
 
@@ -306,4 +311,6 @@ void bench_judge(struct bench *bench)
     pager_goals(bench);
     shared_goal(bench);
     mask_goals(bench);
+    if (bench->with_peers)
+        bench_judge_peers(bench);
 }

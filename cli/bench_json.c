@@ -49,6 +49,34 @@ static void put_shape(cJSON *object, const struct bench_spec *spec)
     put(json, "page_size", shape->page_size);
 }
 
+/* A row of each that ran beside it, and of each that could not. */
+static void put_contests(cJSON *rows, const struct bench *bench, const struct bench_row *row)
+{
+    for (int i = 0; i < BENCH_N_PEERS; i++) {
+        const struct bench_contest *contest = &row->contests[i];
+        if (bench->peer[i].why[0])
+            continue; /* said once, for all rows */
+        cJSON *json = cJSON_CreateObject();
+        cJSON_AddItemToArray(rows, json);
+        put_text(json, "name", row->spec.name);
+        put_text(json, "kind", bench_kind_name(row->spec.kind));
+        put_text(json, "peer", bench->peer[i].name);
+        if (contest->why[0] || contest->times.n == 0) {
+            put_text(json, "skipped", contest->why[0] ? contest->why : "ours is wrong");
+            continue;
+        }
+        put_shape(json, &row->spec);
+        put_times(json, "seconds", &contest->times);
+        put(json, "times_of_rapt", contest->of_ours);
+        put(json, "first_use_seconds", contest->first_seconds);
+        put(json, "gflops", (double)row->cost.flops / contest->times.median * 1e-9);
+        put(json, "kv_gbytes_per_second",
+            (double)row->cost.kv_bytes / contest->times.median * 1e-9);
+        put(json, "error", contest->e);
+        cJSON_AddBoolToObject(json, "ok", contest->ok);
+    }
+}
+
 static void put_row(cJSON *rows, const struct bench *bench, const struct bench_row *row)
 {
     cJSON *json = cJSON_CreateObject();
@@ -56,6 +84,8 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
     put_text(json, "name", row->spec.name);
     put_text(json, "kind", bench_kind_name(row->spec.kind));
     put_text(json, "path", row->spec.three_pass ? "three-pass" : "flash");
+    if (row->spec.peers)
+        put_text(json, "peer", "rapt");
     if (row->skipped[0]) {
         put_text(json, "skipped", row->skipped);
         return;
@@ -112,6 +142,22 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
     put(json, "error", row->e);
     put(json, "error_bound", row->bound_e);
     cJSON_AddBoolToObject(json, "ok", row->ok);
+    if (row->spec.peers)
+        put_contests(rows, bench, row);
+}
+
+static void put_peers(cJSON *json, const struct bench *bench)
+{
+    cJSON *peers = cJSON_AddArrayToObject(json, "peers");
+    for (int i = 0; i < BENCH_N_PEERS; i++) {
+        cJSON *peer = cJSON_CreateObject();
+        cJSON_AddItemToArray(peers, peer);
+        put_text(peer, "name", bench->peer[i].name);
+        if (bench->peer[i].why[0])
+            put_text(peer, "not_measured", bench->peer[i].why);
+        else
+            put_text(peer, "about", bench->peer[i].about);
+    }
 }
 
 static void put_goal(cJSON *goals, const struct bench_goal *goal)
@@ -151,6 +197,8 @@ static cJSON *build(const struct bench *bench)
     put(ceilings, "multiply_add_gflops", bench->ceilings.flops_per_second * 1e-9);
     put(ceilings, "copy_gbytes_per_second", bench->ceilings.copy_bytes_per_second * 1e-9);
     put(ceilings, "read_gbytes_per_second", bench->ceilings.read_bytes_per_second * 1e-9);
+    if (bench->with_peers)
+        put_peers(json, bench);
     cJSON *rows = cJSON_AddArrayToObject(json, "rows");
     for (uint32_t i = 0; i < bench->n_rows; i++)
         put_row(rows, bench, &bench->rows[i]);

@@ -69,8 +69,8 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
     for (int i = 0; i < 4; i++) {
         size_t length = strlen(row->kernels);
         if (names[i] && used[i])
-            snprintf(row->kernels + length, sizeof row->kernels - length, "%s%s",
-                     length ? " " : "", names[i]);
+            snprintf(row->kernels + length, sizeof row->kernels - length, "%s%s", length ? " " : "",
+                     names[i]);
     }
     if (row->spec.three_pass)
         snprintf(row->kernels, sizeof row->kernels,
@@ -144,7 +144,8 @@ static rapt_status measure(struct bench *bench, struct case_data *data, struct b
     if (status == RAPT_OK && row->ok && row->spec.against)
         status = make_other(bench, data, &options, row->spec.against, &mask, &other);
     if (status == RAPT_OK && row->ok)
-        status = repeat(bench, job, other, row);
+        status = row->spec.peers ? bench_run_peers(bench, data, job, row)
+                                 : repeat(bench, job, other, row);
     if (status == RAPT_OK && other)
         compare_pairs(other, row);
     rapt_easy_job_destroy(&job);

@@ -34,8 +34,9 @@ static void add(struct bench *bench, const struct bench_spec *spec)
 }
 
 /* One sequence; the name says everything that is not usual. */
-static struct bench_spec one(enum bench_kind kind, int32_t q_len, int32_t kv_len, uint32_t n_q_heads,
-                             uint32_t n_kv_heads, uint32_t head_dim, rapt_type type)
+static struct bench_spec one(enum bench_kind kind, int32_t q_len, int32_t kv_len,
+                             uint32_t n_q_heads, uint32_t n_kv_heads, uint32_t head_dim,
+                             rapt_type type)
 {
     struct bench_spec spec = {.kind = kind};
     spec.shape = (struct case_spec){.n_q_heads = n_q_heads,
@@ -63,7 +64,8 @@ static void name_more(struct bench_spec *spec, const char *more)
 static void add_batches(struct bench *bench)
 {
     /* Prefill chunks beside decoding sequences over pages, as a server's step has them. */
-    struct bench_spec mixed = {.kind = BENCH_MIXED, .name = "mixed 2x256+6x1 of 8 32q/8kv d128 f16 paged"};
+    struct bench_spec mixed = {.kind = BENCH_MIXED,
+                               .name = "mixed 2x256+6x1 of 8 32q/8kv d128 f16 paged"};
     mixed.shape = (struct case_spec){.n_q_heads = 32,
                                      .n_kv_heads = 8,
                                      .head_dim = 128,
@@ -76,7 +78,8 @@ static void add_batches(struct bench *bench)
                                      .mask = "causal",
                                      .check_rows = 256};
     add(bench, &mixed);
-    struct bench_spec host = {.kind = BENCH_HOST, .name = "host 256 sequences 32q/8kv d128 f16 paged"};
+    struct bench_spec host = {.kind = BENCH_HOST,
+                              .name = "host 256 sequences 32q/8kv d128 f16 paged"};
     add(bench, &host);
     struct bench_spec mixed_host = {.kind = BENCH_HOST,
                                     .name = "host 8x500+248x1 32q/8kv d128 f16 paged",
@@ -144,7 +147,8 @@ static void add_shared(struct bench *bench)
 }
 
 /* A map of blocks, by turns with dense attention. */
-static void add_sparse(struct bench *bench, int32_t n, uint32_t n_heads, uint32_t block, uint32_t kept)
+static void add_sparse(struct bench *bench, int32_t n, uint32_t n_heads, uint32_t block,
+                       uint32_t kept)
 {
     struct bench_spec spec = one(BENCH_PREFILL, n, n, n_heads, n_heads, 128, RAPT_TYPE_F16);
     spec.shape.mask = "blocks";
@@ -172,7 +176,8 @@ static void add_masks(struct bench *bench)
     spec.against = "causal";
     name_more(&spec, "window 1024");
     add(bench, &spec);
-    struct bench_spec table = {.kind = BENCH_TABLE, .name = "table causal window segments 131072 block 128"};
+    struct bench_spec table = {.kind = BENCH_TABLE,
+                               .name = "table causal window segments 131072 block 128"};
     add(bench, &table);
 }
 
@@ -191,6 +196,95 @@ static void add_quick(struct bench *bench)
     add_cache(bench);
     add_shared(bench);
     add_masks(bench);
+}
+
+static void add_peer_row(struct bench *bench, struct bench_spec spec)
+{
+    char name[sizeof spec.name];
+    snprintf(name, sizeof name, "peers %.80s", spec.name);
+    memcpy(spec.name, name, sizeof name);
+    spec.against = NULL;
+    spec.peers = 1;
+    if (spec.shape.kv_len[0] > 4096)
+        spec.shape.check_rows = 64; /* the reference is slow */
+    add(bench, &spec);
+}
+
+/* Fewer heads for longer prompts: the work then grows with the length, not with its square. */
+static void add_peer_prefill(struct bench *bench, int32_t n, uint32_t dim, rapt_type type)
+{
+    uint32_t n_heads = n <= 2048 ? 8 : 16384 / (uint32_t)n;
+    struct bench_spec spec = one(BENCH_PREFILL, n, n, n_heads, n_heads, dim, type);
+    spec.shape.q_type = RAPT_TYPE_F16;
+    add_peer_row(bench, spec);
+}
+
+static void add_peer_decode(struct bench *bench, int32_t n, rapt_type type)
+{
+    struct bench_spec spec = one(BENCH_DECODE, 1, n, 32, 8, 128, type);
+    spec.shape.q_type = RAPT_TYPE_F16;
+    add_peer_row(bench, spec);
+}
+
+/* A step of a server, without pages, which peers do not have. */
+static void add_peer_mixed(struct bench *bench, const char *name, const int32_t *q_len,
+                           rapt_type type)
+{
+    struct bench_spec spec = {.kind = BENCH_MIXED};
+    spec.shape = (struct case_spec){.n_q_heads = 32,
+                                    .n_kv_heads = 8,
+                                    .head_dim = 128,
+                                    .q_type = RAPT_TYPE_F16,
+                                    .kv_type = type,
+                                    .n_seqs = 8,
+                                    .kv_len = {256, 1777, 640, 1024, 33, 2048, 1200, 911},
+                                    .mask = "causal",
+                                    .check_rows = 256};
+    memcpy(spec.shape.q_len, q_len, 8 * sizeof *q_len);
+    snprintf(spec.name, sizeof spec.name, "mixed %s of 8 32q/8kv d128 %s", name,
+             rapt_type_name(type));
+    add_peer_row(bench, spec);
+}
+
+static void add_peer_sparse(struct bench *bench, uint32_t kept)
+{
+    struct bench_spec spec = one(BENCH_PREFILL, 4096, 4096, 2, 2, 128, RAPT_TYPE_F16);
+    spec.shape.mask = "blocks";
+    spec.shape.map_block = 128;
+    spec.shape.map_kept = kept;
+    snprintf(spec.name, sizeof spec.name, "blocks 128 4096 2q/2kv d128 f16 kept %u%%",
+             (unsigned)kept);
+    add_peer_row(bench, spec);
+}
+
+static void add_peers(struct bench *bench, int full)
+{
+    static const uint32_t dims[] = {64, 128, 256};
+    static const int32_t chunks[8] = {256, 1, 1, 256, 1, 1, 1, 1},
+                         tokens[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    for (int i = 0; i < 3; i++) {
+        for (int32_t n = 512; n <= 16384; n *= 2) {
+            if (full || n == 1024 || (n == 4096 && dims[i] == 128))
+                add_peer_prefill(bench, n, dims[i], RAPT_TYPE_F16);
+        }
+    }
+    if (full)
+        add_peer_prefill(bench, 1024, 128, RAPT_TYPE_Q8_0);
+    for (int32_t n = 1024; n <= 131072; n *= 2) {
+        for (int i = 0; i < 2; i++) {
+            if (full || n == 4096 || n == 32768)
+                add_peer_decode(bench, n, i ? RAPT_TYPE_Q8_0 : RAPT_TYPE_F16);
+        }
+    }
+    add_peer_mixed(bench, "2x256+6x1", chunks, RAPT_TYPE_F16);
+    if (full)
+        add_peer_mixed(bench, "2x256+6x1", chunks, RAPT_TYPE_Q8_0);
+    add_peer_mixed(bench, "8x1", tokens, RAPT_TYPE_F16);
+    for (int i = 0; i < 3; i++) {
+        static const uint32_t kept[] = {50, 25, 10};
+        if (full || kept[i] == 25)
+            add_peer_sparse(bench, kept[i]);
+    }
 }
 
 /* Lengths x prefill and decode x the library's kernels and the three-pass baseline. */
@@ -298,4 +392,6 @@ void bench_list(struct bench *bench)
         add_prefill_variants(bench);
         add_decode_variants(bench);
     }
+    if (bench->with_peers)
+        add_peers(bench, bench->suite == BENCH_FULL);
 }

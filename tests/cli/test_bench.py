@@ -45,6 +45,21 @@ def check_lists():
         expect(f"--filter {pattern} agrees with Python's", got == expected, (got, expected))
 
 
+def check_peer_lists():
+    """Rows beside other implementations are there when they are asked for."""
+    quick, full = names("--peers"), names("--peers", "--suite", "full")
+    expect("no peers unasked", not any(name.startswith("peers ") for name in names("--suite", "full")))
+    quick, full = ([name for name in some if name.startswith("peers ")] for some in (quick, full))
+    expect("the quick selection is one of the full", quick and set(quick) < set(full), quick)
+    for dim in (64, 128, 256):
+        lengths = [n for n in (512, 1024, 2048, 4096, 8192, 16384)
+                   if any(re.match(f"peers prefill causal {n} .* d{dim} f16$", name) for name in full)]
+        expect(f"prefill of d{dim} at six lengths", len(lengths) == 6, lengths)
+    for kind in ("f16", "q8_0"):
+        expect(f"decode over {kind} at eight lengths",
+               sum(bool(re.match(f"peers decode .* {kind}$", name)) for name in full) == 8)
+
+
 def check_refusals():
     for arguments, pattern in ((("--suite", "slow"), "none of quick, paper, full"),
                                (("--filter", "[a-"), "ends within"),
@@ -57,7 +72,6 @@ def check_refusals():
                                (("--filter", "a" * 201), "longer than 200"),
                                (("--filter", "no such row"), "matches no row"),
                                (("--repeat", "0"), "whole number"),
-                               (("--peers",), "not in this build yet"),
                                (("--json", "no/such/folder/x.json"), "cannot be written")):
         code, stdout, stderr = run(RAPT, "bench", *arguments)
         expect(f"{arguments} is refused", code == 2 and re.search(pattern, stderr) and not stdout,
@@ -144,6 +158,7 @@ def check_made_up_goals():
 
 
 check_lists()
+check_peer_lists()
 check_refusals()
 check_made_up_goals()
 ran = check_run()
