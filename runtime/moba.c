@@ -67,7 +67,8 @@ rapt_status rapt_moba_create(rapt_plan *plan, const rapt_moba_params *params, ra
     struct rapt_kernel_choice *choices = moba->sparse.choices;
     static const char *const names[] = {"sparse_scan", "chunk_mean", "moba_gate", "select_top_k",
                                         "moba_lists"};
-    choices[SPARSE_INDEX].kernel = -1;
+    for (int i = SPARSE_LISTS + 1; i < SPARSE_N_PIPELINES; i++)
+        choices[i].kernel = -1;
     for (int i = 0; status == RAPT_OK && i <= SPARSE_LISTS; i++)
         status = rapt_select_sparse(&plan->device->caps, &plan->params, names[i], i == SPARSE_MEAN,
                                     &choices[i]);

@@ -16,6 +16,8 @@ enum sparse_pipeline {
     SPARSE_SELECT,
     SPARSE_LISTS,
     SPARSE_INDEX,
+    SPARSE_BOUNDS,
+    SPARSE_BLOCKS,
     SPARSE_N_PIPELINES,
 };
 

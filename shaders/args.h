@@ -82,6 +82,8 @@
 #define RAPT_BINDS_SELECT 0x9011u /* step, out (scores), blocks (lists), counts */
 #define RAPT_BINDS_INDEX 0x197u /* step, q, k, out (scores), work, sinks (weights) */
 #define RAPT_BINDS_LISTS 0x1081u /* step (written), work, blocks (choices) */
+#define RAPT_BINDS_SCORE_LISTS 0x9091u /* step (written), out (scores), work, blocks, counts */
+#define RAPT_BINDS_BIT_LISTS 0x9087u /* step (written), q, k (ids; offsets, bits), work, blocks, counts */
 #define RAPT_BINDS_TOKENS (RAPT_BINDS_ATTENTION | 0x9000u) /* blocks (lists), counts */
 #define RAPT_BINDS_TOKENS_SCALES (RAPT_BINDS_TOKENS | RAPT_BINDS_SCALES)
 #define RAPT_BINDS_NONE 0x0u
@@ -400,6 +402,17 @@ struct rapt_push {
 #define rapt_lists_counts_base q_hi
 #define rapt_lists_stride k_lo
 #define rapt_sparse_lists_base v_base
+/* Lists of key blocks; rapt_sparse_stride is that of a row of scores, or of bits */
+#define rapt_blocks_share q_lo /* of the mass, in 65536ths; 0 = rapt_sparse_top_k blocks */
+#define rapt_blocks_softmax q_hi
+#define rapt_blocks_keep_first k_lo
+#define rapt_blocks_keep_last k_hi
+#define rapt_blocks_listed_stride v_lo /* words; 0 = what is listed is not told */
+#define rapt_blocks_tell_overflow v_hi
+#define rapt_blocks_head_stride_lo out_lo /* bits */
+#define rapt_blocks_head_stride_hi out_hi
+#define rapt_blocks_bitmap_words work_lo
+#define rapt_blocks_offsets work_hi /* 1: each sequence has one */
 #define rapt_sparse_counts_base bias_base
 #define RAPT_SELECT_CHUNKS 0u /* rows of select_top_k are (token, head), indices are chunks */
 #define RAPT_SELECT_KEYS 1u   /* rows are tokens, indices keys */

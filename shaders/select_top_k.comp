@@ -10,6 +10,7 @@
 #include "step.glsl"
 #include "sparse_rows.glsl"
 #include "scan.glsl"
+#include "order.glsl"
 
 layout(set = 0, binding = RAPT_BIND_OUT, std430) readonly buffer Scores { float scores[]; };
 layout(set = 0, binding = RAPT_BIND_BLOCKS, std430) writeonly buffer Lists { uint lists[]; };
@@ -40,17 +41,6 @@ candidates_of_row find_candidates(uint row)
     ivec2 keys = row_keys(seq, position, 0, step_words[seq + SEQ_KV_LEN]);
     return candidates_of_row(uint(max(keys.x, 0)), keys.x <= keys.y ? uint(keys.y - keys.x) + 1 : 0,
                              NO_INDEX);
-}
-
-/* Bits that compare as the scores do. */
-uint order_of(float x)
-{
-    uint u = floatBitsToUint(x);
-    if ((u & 0x7fffffffu) > 0x7f800000u)
-        return 0;
-    if (u == 0x80000000u)
-        u = 0;
-    return (u >> 31) != 0 ? ~u : u | 0x80000000u;
 }
 
 candidates_of_row row_candidates;

@@ -257,6 +257,24 @@ RAPT_API rapt_status rapt_reference_indexer_check(const rapt_problem *problem,
                                                   const uint32_t *lists,
                                                   rapt_choice_error *out_error);
 
+/* Blocks of keys chosen by scores (rapt_block_lists of sparse.h, which has the definition), exactly
+ * those a device chooses. `candidates` is the table of the closed-form mask,
+ * rapt_block_table_create with the batch and the block sizes; scores are
+ * f32[n_sets][n_rows][score_stride], n_rows those of the table. out_listed:
+ * u32[n_sets][n_rows][listed_stride], bit k & 31 of word k >> 5 set where block k is chosen. */
+typedef struct rapt_block_choice {
+    size_t struct_size;
+    uint32_t top_k; /* 0: by mass */
+    float mass;
+    int plain_mass;
+    uint32_t keep_first, keep_last;
+} rapt_block_choice;
+/* Errors: ARGUMENT, SHAPE, HOST_MEMORY. */
+RAPT_API rapt_status rapt_reference_block_choice(const rapt_block_table *candidates,
+                                                 const rapt_block_choice *choice, uint32_t n_sets,
+                                                 const float *scores, uint32_t score_stride,
+                                                 uint32_t *out_listed, uint32_t listed_stride);
+
 #ifdef __cplusplus
 }
 #endif

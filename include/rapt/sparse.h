@@ -130,6 +130,113 @@ typedef struct rapt_indexer_record_params {
 RAPT_API rapt_status rapt_indexer_record(rapt_indexer *indexer,
                                          const rapt_indexer_record_params *params);
 
+/* -------------------------------------------------------------------------------- block lists */
+
+/* Lists of key blocks for every block of queries, made on the device from what lies there: what
+ * rapt_block_table_create makes on the host, without a readback. Blocks, their rows and kinds are
+ * those of rapt_block_table_view. The step's mask, in closed form, bounds all of them: blocks in
+ * which it allows nothing are not listed and not chosen, and where it cuts a block it is tested.
+ *
+ * By scores, f32[n_sets][n_rows][score_stride], row r of set s as in rapt_block_table_view, one
+ * score for each block of keys (rows of shorter sequences end early; what lies behind is not read).
+ * Of a row's candidates, the blocks in which the closed form allows something,
+ *
+ *   TOP_K  the top_k of the largest scores
+ *   MASS   the fewest, taken by falling scores, whose weights come to `mass` of the sum over all
+ *          candidates. Weights are exp(score - the largest), so that mass is that of a softmax over
+ * the candidates, or with plain_mass the scores themselves, where negative ones weigh nothing. Rows
+ *          in which nothing weighs anything choose all. (Cumulative attention as FlexPrefill and
+ *          XAttention, both 2025, and SpargeAttn, 2025, select by; MInference, 2024, takes the top
+ * k.)
+ *
+ * are listed; of equal scores that of the lower block first, NaN after all numbers. The keep_first
+ * and keep_last outermost blocks of a row's reach (from its first candidate to its last) are chosen
+ * in any case and count: causal prefill wants keep_last >= block_q / block_kv + 1, or rows may see
+ * nothing.
+ *
+ * What is chosen is exact, the same on every device and in rapt_reference_block_choice: scores are
+ * compared by their bits; weights are whole multiples of 2^-31 of the largest (plain ones: of 2^-30
+ * or less), rounded down, sums of them exact, and `mass` is rounded up to a multiple of 2^-16. */
+typedef struct rapt_block_lists rapt_block_lists;
+
+typedef enum rapt_blocks_source {
+    RAPT_BLOCKS_TOP_K = 1,
+    RAPT_BLOCKS_MASS = 2,
+    RAPT_BLOCKS_SEGMENTS = 3, /* `segments` & the closed form, from ids */
+    RAPT_BLOCKS_BITMAP = 4    /* `bitmap` & the closed form, from bits */
+} rapt_blocks_source;
+
+typedef struct rapt_block_lists_params {
+    size_t struct_size;
+    rapt_blocks_source source;
+    uint32_t top_k;                 /* TOP_K: 1 to 2^24 */
+    float mass;                     /* MASS: in (0, 1] */
+    int plain_mass;                 /* MASS: weights are the scores */
+    uint32_t keep_first, keep_last; /* TOP_K, MASS */
+    uint32_t max_blocks; /* MASS: room in a list [all blocks there are]. A row that takes more spans
+                            (runs of neighbours) attends to all keys its closed form allows instead,
+                            and says so in `overflow`; no block is ever dropped */
+    uint32_t max_records; /* of one step, where there are no push descriptors [64] */
+} rapt_block_lists_params;
+
+/* Compiles pipelines, for a plan with RAPT_PLAN_BLOCKS. Errors: ARGUMENT, UNSUPPORTED, ABSENT,
+ * HOST_MEMORY, DEVICE_MEMORY, DEVICE. */
+RAPT_API rapt_status rapt_block_lists_create(rapt_plan *plan, const rapt_block_lists_params *params,
+                                             rapt_block_lists **out_lists);
+/* No command buffer that records it may be pending. */
+RAPT_API void rapt_block_lists_destroy(rapt_block_lists **lists);
+
+/* Room for the lists of steps with at most so much in them: for rapt_step_params.device_lists, and
+ * for rapt_plan_params.max_spans (out_max_spans) and max_bit_words (out_lists->bit_words). Segments
+ * and bitmaps take a bit for every pair of the batch's blocks, as no block may lack its tile.
+ * n_sets: 1, or one for each head group. Errors: ARGUMENT, CAPACITY (more than a step can hold).
+ * Thread-safety: any thread. */
+RAPT_API rapt_status rapt_block_lists_device_lists(const rapt_block_lists_params *params,
+                                                   uint32_t n_sets, uint32_t n_seqs,
+                                                   uint32_t total_q, uint32_t max_kv_len,
+                                                   uint32_t block_q, uint32_t block_kv,
+                                                   rapt_device_lists *out_lists,
+                                                   uint32_t *out_max_spans);
+/* Device-local bytes for steps of at most so much, in blocks of block_kv keys or more. Saturates.
+ */
+RAPT_API uint64_t rapt_block_lists_workspace_bytes(const rapt_block_lists *lists, uint32_t n_seqs,
+                                                   uint64_t total_kv, uint32_t block_kv);
+
+typedef struct rapt_block_lists_record_params {
+    size_t struct_size;
+    VkCommandBuffer command_buffer; /* recording, outside a render pass */
+    const rapt_step *step;          /* prepared with device_lists */
+    rapt_buffer workspace;          /* offset a multiple of 256 */
+    rapt_buffer scores;             /* TOP_K, MASS: f32[n_sets][n_rows][score_stride] */
+    uint32_t score_stride;          /* at least the key blocks of the longest sequence */
+    rapt_buffer
+        segments_q; /* SEGMENTS: int32[total_q], row cu_q[b] + i; 0 sees and is seen by nothing */
+    rapt_buffer segments_kv; /* int32[total_kv], keys counted through, of paged K/V too */
+    /* BITMAP: bit (h, i, j) of sequence b is bit bitmap_offsets[b] + h * bitmap_head_stride
+     * + i * bitmap_row_stride + j, low bits of a byte first, h the first head of a set. Row stride
+     * 0 = the sequence's kv_len. Without bitmap_offsets, u64[B], the rows of all sequences are
+     * counted through (cu_q[b] + i). The buffer holds whole 32-bit words; with offsets bits behind
+     * it count as 0. */
+    rapt_buffer bitmap, bitmap_offsets;
+    uint32_t bitmap_row_stride;
+    uint64_t bitmap_head_stride;
+    /* Both optional, row r of set s at s * n_rows + r. listed: bit k & 31 of word k >> 5 is set
+     * where block k is listed, u32[n_sets][n_rows][listed_stride]. overflow: u32[n_sets][n_rows],
+     * 0, or the spans that a row which did not fit would have had. */
+    rapt_buffer listed;
+    uint32_t listed_stride;
+    rapt_buffer overflow;
+} rapt_block_lists_record_params;
+
+/* Makes the lists of the step, which rapt_plan_record then attends to. First access: COMPUTE_SHADER
+ * reads scores, segments, bitmap, writes workspace; barriers are recorded before it and after the
+ * last (COMPUTE_SHADER writes listed, overflow, workspace). Errors: ARGUMENT, SHAPE (a buffer or
+ * stride too small), CAPACITY (room for the lists, max_records, more rows than a dispatch holds),
+ * UNSUPPORTED (more than 65536 blocks in a row of MASS; a buffer beyond maxStorageBufferRange);
+ * nothing is recorded then. */
+RAPT_API rapt_status rapt_block_lists_record(rapt_block_lists *lists,
+                                             const rapt_block_lists_record_params *params);
+
 #ifdef __cplusplus
 }
 #endif

@@ -261,6 +261,8 @@ void check_run_copies(struct check_target *target);
 void check_run_append(struct check_target *target);
 /* rapt_moba_record, K of target->kv. */
 void check_run_moba(struct check_target *target);
+/* rapt_block_lists_record, from what target->row makes them. */
+void check_run_block_lists(struct check_target *target);
 /* rapt_indexer_record. */
 void check_run_indexer(struct check_target *target);
 /* rapt_plan_record with token lists, K/V of target->kv. */

@@ -277,6 +277,10 @@ static void run_row(struct check_target *target, const struct row_name *row)
         check_run_moba(target);
         if (strcmp(row->op, "select_top_k") == 0)
             check_run_indexer(target);
+    } else if (strcmp(row->op, "score_lists") == 0 || strcmp(row->op, "segment_lists") == 0 ||
+               strcmp(row->op, "bitmap_lists") == 0 || strcmp(row->op, "id_bounds") == 0) {
+        target->kv = RAPT_TYPE_F16;
+        check_run_block_lists(target);
     } else if (strcmp(row->op, "index_score") == 0) {
         check_run_indexer(target);
     } else if (strcmp(row->path, "ptl") == 0) {
