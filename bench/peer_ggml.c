@@ -23,6 +23,7 @@ struct ggml_peer {
     ggml_backend_buffer_t buffer;
     struct ggml_cgraph *graph;
     struct ggml_tensor *out[PEER_MAX_SEQS];
+    char why[128];
 };
 
 static void no_log(enum ggml_log_level level, const char *text, void *user)
@@ -91,6 +92,18 @@ static void make_nodes(struct ggml_peer *peer, const struct peer_case *data, uin
     ggml_build_forward_expand(peer->graph, peer->out[b]);
 }
 
+/* A GPU driver refuses what one binding cannot hold: the mask of a long prompt, for one. */
+static const char *unsupported(struct ggml_peer *peer, const struct nodes *nodes)
+{
+    size_t largest = ggml_nbytes(nodes->k);
+    if (nodes->mask && ggml_nbytes(nodes->mask) > largest)
+        largest = ggml_nbytes(nodes->mask);
+    snprintf(peer->why, sizeof peer->why,
+             "its FLASH_ATTN_EXT does not do this shape (the largest tensor has %zu MiB)",
+             largest >> 20);
+    return peer->why;
+}
+
 /* NULL, or why not. */
 static const char *load(void *self, const struct peer_case *data)
 {
@@ -106,7 +119,7 @@ static const char *load(void *self, const struct peer_case *data)
     for (uint32_t b = 0; b < data->n_seqs; b++) {
         make_nodes(peer, data, b, &nodes[b]);
         if (!ggml_backend_supports_op(peer->backend, peer->out[b]))
-            return "its FLASH_ATTN_EXT does not do this shape";
+            return unsupported(peer, &nodes[b]);
     }
     peer->buffer = ggml_backend_alloc_ctx_tensors(peer->context, peer->backend);
     if (!peer->buffer)

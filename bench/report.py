@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/performance.md from the files of `rapt bench --json` in bench/results.
+"""docs/performance.md from the files of `rapt bench --json` in bench/results, and its picture.
 
     bench/report.py [RESULTS-FOLDER] > docs/performance.md
-"""
+    bench/report.py --plot [RESULTS-FOLDER] > docs/peers.svg
+
+Whoever changes one of the files runs both; script/check compares."""
 import json
 import pathlib
 import sys
+
+sys.dont_write_bytecode = True
+import plot
 
 HEAD = """# Performance
 
@@ -47,6 +52,8 @@ def table(head, rows):
 def plain_rows(data):
     rows = []
     for row in data["rows"]:
+        if "peer" in row:
+            continue
         if "skipped" in row:
             rows.append([row["name"], f"skipped: {row['skipped']}"] + [""] * 6)
         elif row["kind"] not in ("host", "pager", "append", "table") and not row["name"].endswith(("flash", "three-pass")) \
@@ -104,6 +111,52 @@ def paper_rows(data):
     return table(head, rows) if rows else []
 
 
+def peer_cell(row):
+    if row is None:
+        return ""
+    if "skipped" in row:
+        return f"not measured: {row['skipped']}"
+    return f"{seconds(row['seconds']['median'])}, {row['times_of_rapt']:.2f}"
+
+
+def peer_rows(data):
+    """One line for each shape, a column for each contestant; then who they are and how exact."""
+    if "peers" not in data:
+        return []
+    there = [peer["name"] for peer in data["peers"] if "about" in peer]
+    by_name, errors = {}, {}
+    for row in data["rows"]:
+        if "peer" in row:
+            by_name.setdefault(row["name"], {})[row["peer"]] = row
+            errors[row["peer"]] = max(errors.get(row["peer"], 0), row.get("error", 0))
+    rows = []
+    for name, of in by_name.items():
+        ours = of["rapt"]
+        if "skipped" in ours:
+            rows.append([name.removeprefix("peers "), f"skipped: {ours['skipped']}", "", ""] + [""] * len(there))
+            continue
+        rows.append([name.removeprefix("peers "), seconds(ours["seconds"]["median"]), f"{ours['gflops']:.1f}",
+                     f"{100 * ours['of_multiply_add_ceiling']:.0f} %"] + [peer_cell(of.get(peer)) for peer in there])
+    lines = ["Beside others, run by turns (`docs/peers.md` says how): the time of each, and how many times as long as "
+             "ours it is, the median over rounds.", ""]
+    lines += table(["shape", "rapt", "GFLOP/s", "of multiply-add"] + there, rows)
+    lines += ["Largest errors against the reference: " +
+              ", ".join(f"{name} {errors[name]:.1e}" for name in ["rapt"] + there if name in errors) + ".", ""]
+    for peer in data["peers"]:
+        lines.append(f"* `{peer['name']}`: {peer.get('about') or 'not measured: ' + peer['not_measured']}")
+    return lines + [""]
+
+
+def has_peers(data):
+    return sum("peer" in row and "seconds" in row for row in data["rows"])
+
+
+def plotted(results):
+    """The result the picture shows: the one with most rows beside peers, or None."""
+    best = max(results, key=lambda result: has_peers(result[1]), default=None)
+    return best if best and has_peers(best[1]) else None
+
+
 def host_rows(data):
     lines = []
     for row in data["rows"]:
@@ -123,32 +176,47 @@ def goal_rows(data):
     return table(["goal", "what", "target", "got", ""], rows) if rows else []
 
 
-def section(path, data):
+def section(path, data, is_plotted):
     ceilings = data["ceilings"]
     lines = [f"## {data['device']['name']}, {data['suite']} suite", "",
              f"`{path.name}`. Ceilings: multiply-add {ceilings['multiply_add_gflops']:.0f} GFLOP/s, "
              f"copy {ceilings['copy_gbytes_per_second']:.1f} GB/s, "
              f"read {ceilings['read_gbytes_per_second']:.1f} GB/s.", ""]
     lines += plain_rows(data) + kind_rows(data) + mask_rows(data) + cache_rows(data) + paper_rows(data)
-    lines += host_rows(data)
+    lines += host_rows(data) + peer_rows(data)
+    if is_plotted:
+        lines += ["![Speed against length, each peer a line](peers.svg)", ""]
     if "memory_exponent_flash" in data:
         lines += [f"Device memory grows with length to the power {data['memory_exponent_flash']:.2f} "
                   f"in prefill (three-pass: {data.get('memory_exponent_three_pass', 0):.2f}).", ""]
-    return lines + goal_rows(data)
+    lines += goal_rows(data)
+    missing = [goal for goal in data["goals"] if goal["id"].startswith("peers-") and
+               goal["met"] == "not measured"]
+    if missing:
+        lines += ["Not measured: " + "; ".join(f"{goal['id']} ({goal['reason']})" for goal in missing) + ".", ""]
+    return lines
 
 
 def main():
     here = pathlib.Path(__file__).resolve().parent
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here / "results"
+    arguments = sys.argv[1:]
+    picture = arguments[:1] == ["--plot"]
+    folder = pathlib.Path(arguments[-1]) if arguments[picture:] else here / "results"
     files = sorted(folder.glob("*.json"))
     if not files:
         sys.exit(f"report.py: no .json in {folder}")
     results = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    chosen = plotted(results)
+    if picture:
+        if not chosen:
+            sys.exit(f"report.py: no file in {folder} has rows beside peers")
+        print(plot.svg(chosen[1]))
+        return
     commands = (folder / "COMMANDS").read_text(encoding="utf-8").rstrip()
     machine = (folder / "MACHINE").read_text(encoding="utf-8").strip()
     lines = HEAD.format(machine=machine, commands=commands).split("\n")
     for path, data in results:
-        lines += section(path, data)
+        lines += section(path, data, chosen is not None and chosen[0] == path)
     print("\n".join(lines).rstrip())
 
 
