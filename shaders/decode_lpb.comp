@@ -110,6 +110,10 @@ void main()
                         touched ^= Words(k_row).at[w];
                     [[unroll]] for (uint w = 0; w < WORDS_V; w += LINE)
                         touched ^= Words(v_row).at[w];
+                    if (KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0) {
+                        touched ^= Words(k_row + byte_of_word(WORDS_K - 1)).at[0];
+                        touched ^= Words(v_row + byte_of_word(WORDS_V - 1)).at[0];
+                    }
                 }
                 uint64_t k_at[BLOCKS], v_at[BLOCKS], k_scales[BLOCKS], v_scales[BLOCKS];
                 float k_by[BLOCKS], v_by[BLOCKS];
