@@ -130,21 +130,26 @@ void main()
                     [[unroll]] for (uint r = 0; r < R; r++)
                         p[r * BLOCKS + b] = 0.0;
                 }
+                float dot[R * BLOCKS]; /* of what shares a scale */
                 [[unroll]] for (uint w = 0; w < WORDS_K; w += 2)
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         float k[2 * PER_WORD];
                         load_two(k_start + k_at[b], w, k);
-                        if (BLOCK_SCALES) {
-                            if (w % BLOCK_WORDS == 0)
-                                k_by[b] = scale_of(k_at[b], k_scales[b], w / BLOCK_WORDS, true,
-                                                   pairs[b]);
+                        bool begins = BLOCK_SCALES && w % BLOCK_WORDS == 0;
+                        if (begins)
+                            k_by[b] = scale_of(k_at[b], k_scales[b], w / BLOCK_WORDS, true, pairs[b]);
+                        [[unroll]] for (uint r = 0; r < R; r++) {
+                            uint i = r * BLOCKS + b;
+                            float sum = begins ? 0.0 : BLOCK_SCALES ? dot[i] : p[i];
                             [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
-                                k[e] *= k_by[b];
+                                sum += q[r * D + dim_of(w + e / PER_WORD, e % PER_WORD)] * k[e];
+                            if (!BLOCK_SCALES)
+                                p[i] = sum;
+                            else if ((w + 2) % BLOCK_WORDS == 0)
+                                p[i] += sum * k_by[b];
+                            else
+                                dot[i] = sum;
                         }
-                        [[unroll]] for (uint r = 0; r < R; r++)
-                            [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
-                                p[r * BLOCKS + b] +=
-                                    q[r * D + dim_of(w + e / PER_WORD, e % PER_WORD)] * k[e];
                     }
                 [[unroll]] for (uint r = 0; r < R; r++) {
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
@@ -177,17 +182,15 @@ void main()
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         float v[2 * PER_WORD];
                         load_two(v_start + v_at[b], w, v);
-                        if (BLOCK_SCALES) {
-                            if (w % BLOCK_WORDS == 0)
-                                v_by[b] = scale_of(v_at[b], v_scales[b], w / BLOCK_WORDS, false,
-                                                   pairs[b]);
+                        if (BLOCK_SCALES && w % BLOCK_WORDS == 0)
+                            v_by[b] = scale_of(v_at[b], v_scales[b], w / BLOCK_WORDS, false, pairs[b]);
+                        [[unroll]] for (uint r = 0; r < R; r++) {
+                            float a = p[r * BLOCKS + b];
+                            if (BLOCK_SCALES)
+                                a *= v_by[b];
                             [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
-                                v[e] *= v_by[b];
+                                o[r * DV + dim_of(w + e / PER_WORD, e % PER_WORD)] += a * v[e];
                         }
-                        [[unroll]] for (uint r = 0; r < R; r++)
-                            [[unroll]] for (uint e = 0; e < 2 * PER_WORD; e++)
-                                o[r * DV + dim_of(w + e / PER_WORD, e % PER_WORD)] +=
-                                    p[r * BLOCKS + b] * v[e];
                     }
                 }
                 next_keys(item, first, BLOCKS * gl_WorkGroupSize.x);
