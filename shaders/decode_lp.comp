@@ -20,6 +20,8 @@ const uint R = TILE_B;
 const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD;
 const uint VECTORS_K = (WORDS_K + 7) / 8, VECTORS_V = (WORDS_V + 7) / 8;
 const uint O_SIZE = VECTORS_V * PER_WORD;
+/* Whether K's and V's lines are asked for at one place: better where rows are short. */
+const bool TOGETHER = PER_WORD == 4;
 const uint FOLD = 512; /* keys whose sums are kept apart: a long sum of floats drifts */
 
 /* Words of memory that a row of n words and its scales fill. */
@@ -77,7 +79,9 @@ void main()
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
     uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
     uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
-    uint first = first_keys(item), touched = 0;
+    uint first = first_keys(item), touched = 0, v_nans[VECTORS_V];
+    [[unroll]] for (uint w = 0; w < VECTORS_V; w++)
+        v_nans[w] = 0;
     if (first < span_end)
         do {
             float m_before[R];
@@ -102,12 +106,22 @@ void main()
                         key_index(kv, min(ahead + n, item.kv_end - 1), true) * INDEX_BYTES);
                     [[unroll]] for (uint w = 0; w < whole_words(WORDS_K); w += LINE)
                         touched ^= next.at[w];
+                    if (TOGETHER) {
+                        next = Words(
+                            v_start +
+                            key_index(kv, min(ahead + n, item.kv_end - 1), false) * INDEX_BYTES);
+                        [[unroll]] for (uint w = 0; w < whole_words(WORDS_V); w += LINE)
+                            touched ^= next.at[w];
+                    }
+                    uint nans = 0;
                     [[unroll]] for (uint r = 0; r < R; r++)
                         s[r * 8 + n] = 0.0;
                     [[unroll]] for (uint w = 0; w < VECTORS_K; w++) {
                         uint x = load_words(k_start + row, w * 8, WORDS_K);
                         float k[PER_WORD];
-                        unpack_word(x, k);
+                        unpack_numbers(x, k);
+                        if (HAS_NAN)
+                            nans |= nan_bytes(x);
                         float by = words_scale(row, scales, w * 8, WORDS_K, true);
                         [[unroll]] for (uint r = 0; r < R; r++) {
                             float dot = BLOCK_SCALES ? 0.0 : s[r * 8 + n];
@@ -115,6 +129,11 @@ void main()
                                 dot += q[(r * VECTORS_K + w) * PER_WORD + e] * k[e];
                             s[r * 8 + n] = BLOCK_SCALES ? s[r * 8 + n] + dot * by : dot;
                         }
+                    }
+                    if (HAS_NAN) {
+                        bool has = (nans & 0x80808080u) != 0;
+                        [[unroll]] for (uint r = 0; r < R; r++)
+                            s[r * 8 + n] = has ? uintBitsToFloat(0x7fc00000u) : s[r * 8 + n];
                     }
                 }
                 uint j = first + LANE;
@@ -161,12 +180,15 @@ void main()
                 [[unroll]] for (uint w = 0; w < VECTORS_V; w++) {
                     float part[R * PER_WORD]; /* added as one: fewer roundings */
                     [[unroll]] for (uint n = 0; n < 8; n++) {
-                        if (w * 8 % LINE == 0)
+                        if (!TOGETHER && w * 8 % LINE == 0)
                             touched ^= Words(v_start + v_next[n]).at[w * 8];
-                        if (w + 1 == VECTORS_V && VECTORS_V * 8 < whole_words(WORDS_V))
+                        if (!TOGETHER && w + 1 == VECTORS_V && VECTORS_V * 8 < whole_words(WORDS_V))
                             touched ^= Words(v_start + v_next[n]).at[VECTORS_V * 8];
                         float v[PER_WORD];
-                        unpack_word(load_words(v_start + v_rows[n], w * 8, WORDS_V), v);
+                        uint x = load_words(v_start + v_rows[n], w * 8, WORDS_V);
+                        unpack_numbers(x, v);
+                        if (HAS_NAN)
+                            v_nans[w] |= nan_bytes(x);
                         float by = words_scale(v_rows[n], v_scales[n], w * 8, WORDS_V, false);
                         [[unroll]] for (uint r = 0; r < R; r++) {
                             float a = weights[r * 8 + n];
@@ -210,6 +232,8 @@ void main()
             uint d = dim_of(i / PER_WORD * 8 + LANE, i % PER_WORD);
             if (mine && d < DV) {
                 float x = sum[r * O_SIZE + i] * end.keep;
+                if (HAS_NAN)
+                    x = nan_or(v_nans[i / PER_WORD], i % PER_WORD, x);
                 if (end.more)
                     x += WORK(end.partial_o + d) * end.add;
                 if (end.direct)

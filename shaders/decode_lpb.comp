@@ -22,13 +22,15 @@ const uint LINE = 16;           /* words of a cache line */
 
 const uint CHUNK_Q = D % 32 == 0 ? 32 : 8, CHUNK_O = DV % 32 == 0 ? 32 : 8;
 
-/* The values of words w and w + 1 of each lane's row, without their scale. */
-void load_two(uint64_t row, uint w, out float values[2 * PER_WORD])
+/* The values of words w and w + 1 of each lane's row, without their scale; NaN are noted in nans. */
+void load_two(uint64_t row, uint w, out float values[2 * PER_WORD], inout uint nans[2])
 {
     uvec2 x = Pairs(row + byte_of_word(w)).at[0];
     [[unroll]] for (uint i = 0; i < 2; i++) {
         float some[PER_WORD];
-        unpack_word(x[i], some);
+        unpack_numbers(x[i], some);
+        if (HAS_NAN)
+            nans[i] |= nan_bytes(x[i]);
         [[unroll]] for (uint e = 0; e < PER_WORD; e++)
             values[i * PER_WORD + e] = some[e];
     }
@@ -87,7 +89,9 @@ void main()
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
     uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
     uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
-    uint first = first_keys(item), touched = 0;
+    uint first = first_keys(item), touched = 0, v_nans[WORDS_V / 2][2];
+    [[unroll]] for (uint w = 0; w < WORDS_V / 2; w++)
+        v_nans[w][0] = v_nans[w][1] = 0;
     if (first < span_end)
         do {
             float m_before[R];
@@ -131,10 +135,13 @@ void main()
                         p[r * BLOCKS + b] = 0.0;
                 }
                 float dot[R * BLOCKS]; /* of what shares a scale */
+                uint nans[BLOCKS][2];
+                [[unroll]] for (uint b = 0; b < BLOCKS; b++)
+                    nans[b][0] = nans[b][1] = 0;
                 [[unroll]] for (uint w = 0; w < WORDS_K; w += 2)
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         float k[2 * PER_WORD];
-                        load_two(k_start + k_at[b], w, k);
+                        load_two(k_start + k_at[b], w, k, nans[b]);
                         bool begins = BLOCK_SCALES && w % BLOCK_WORDS == 0;
                         if (begins)
                             k_by[b] = scale_of(k_at[b], k_scales[b], w / BLOCK_WORDS, true, pairs[b]);
@@ -155,6 +162,8 @@ void main()
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         uint j = first + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
                         float s = p[r * BLOCKS + b];
+                        if (HAS_NAN && ((nans[b][0] | nans[b][1]) & 0x80808080u) != 0)
+                            s = uintBitsToFloat(0x7fc00000u);
                         if (ROW_SCALES)
                             s *= k_by[b];
                         if ((FEATURES & SCORE_FEATURES) != 0)
@@ -181,7 +190,7 @@ void main()
                             o[r * DV + dim_of(w + e / PER_WORD, e % PER_WORD)] *= keep[r];
                     [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
                         float v[2 * PER_WORD];
-                        load_two(v_start + v_at[b], w, v);
+                        load_two(v_start + v_at[b], w, v, v_nans[w / 2]);
                         if (BLOCK_SCALES && w % BLOCK_WORDS == 0)
                             v_by[b] = scale_of(v_at[b], v_scales[b], w / BLOCK_WORDS, false, pairs[b]);
                         [[unroll]] for (uint r = 0; r < R; r++) {
@@ -202,6 +211,10 @@ void main()
                     o_sum[r * DV + d] = o_sum[r * DV + d] * scale_by + o[r * DV + d];
             }
         } while (first < span_end);
+    [[unroll]] for (uint i = 0; HAS_NAN && i < R * DV; i++) {
+        uint d = i % DV;
+        o_sum[i] = nan_or(v_nans[d / PER_WORD / 2][d / PER_WORD % 2], d % PER_WORD, o_sum[i]);
+    }
     if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
         WORK(0) = 0.0;
 

@@ -51,7 +51,21 @@ const float STORED_UNIT = 256.0;
 const float STORED_UNIT = 1.0;
 #endif
 
-void unpack_word(uint x, out float values[PER_WORD])
+/* fp8's NaN are told apart from numbers by themselves: bit 7 of a byte of nan_bytes is set where the
+ * byte is one. unpack_numbers takes them for 480. */
+const bool HAS_NAN = KV_TYPE == RAPT_STORE_FP8_E4M3;
+
+uint nan_bytes(uint x)
+{
+    return (x & 0x7f7f7f7fu) + 0x01010101u;
+}
+
+float nan_or(uint nans, uint byte, float x)
+{
+    return (nans & 0x80u << 8 * byte) != 0 ? uintBitsToFloat(0x7fc00000u) : x;
+}
+
+void unpack_numbers(uint x, out float values[PER_WORD])
 {
 #if KV_TYPE == RAPT_STORE_F32
     values[0] = uintBitsToFloat(x);
@@ -63,15 +77,14 @@ void unpack_word(uint x, out float values[PER_WORD])
     values[0] = uintBitsToFloat(x << 16);
     values[1] = uintBitsToFloat(x & 0xffff0000u);
 #elif KV_TYPE == RAPT_STORE_FP8_E4M3
-    /* bytes 0 and 1, then 2 and 3, moved apart into halves; NaN is 0x7f or 0xff */
-    [[unroll]] for (uint i = 0; i < 2; i++) {
-        uint y = i == 0 ? x : x >> 16;
-        uint pair = (y & 0xffu) | (y & 0xff00u) << 8;
-        vec2 halves = unpackHalf2x16((pair & 0x007f007fu) << 7 | (pair & 0x00800080u) << 8);
-        values[2 * i] = (pair & 0x7fu) == 0x7fu ? uintBitsToFloat(0x7fc00000u) : halves.x;
-        values[2 * i + 1] =
-            (pair & 0x7f0000u) == 0x7f0000u ? uintBitsToFloat(0x7fc00000u) : halves.y;
-    }
+    /* as halves with the exponent's upper bit clear: bytes 1 and 3 where they stand, then 0 and 2 */
+    uint odd = (x & 0x80008000u) | (x >> 1 & 0x3f803f80u), y = x << 8;
+    uint even = (y & 0x80008000u) | (y >> 1 & 0x3f803f80u);
+    vec2 odds = unpackHalf2x16(odd), evens = unpackHalf2x16(even);
+    values[0] = evens.x;
+    values[1] = odds.x;
+    values[2] = evens.y;
+    values[3] = odds.y;
 #elif KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_Q8_0
     [[unroll]] for (uint e = 0; e < 4; e++)
         values[e] = float(int(x << (24 - 8 * e)) >> 24);
@@ -82,4 +95,12 @@ void unpack_word(uint x, out float values[PER_WORD])
     [[unroll]] for (uint e = 0; e < 8; e++)
         values[e] = float(int(x << (28 - 8 * (e % 4) - 4 * (e / 4))) >> 28);
 #endif
+}
+
+void unpack_word(uint x, out float values[PER_WORD])
+{
+    unpack_numbers(x, values);
+    if (HAS_NAN)
+        [[unroll]] for (uint e = 0; e < PER_WORD; e++)
+            values[e] = nan_or(nan_bytes(x), e, values[e]);
 }

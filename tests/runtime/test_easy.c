@@ -313,6 +313,52 @@ static void bad_problems(void **state)
     easy_case_finish(&c);
 }
 
+/* A NaN among K's dims makes every output of the rows that see its key NaN, one among V's only its
+ * own dim. fp8's are told from numbers by hand in some kernels, byte by byte. */
+#define NAN_KEYS 70
+#define NAN_DIM 64
+static void stored_nan(void **state)
+{
+    (void)state;
+    static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_BF16, RAPT_TYPE_FP8_E4M3};
+    static const int of_v[] = {0, 5, 18, 35, 60, 63}; /* dims, in keys of their own */
+    static float q[20 * 2 * NAN_DIM], k[NAN_KEYS * NAN_DIM], v[NAN_KEYS * NAN_DIM];
+    static float out[20 * 2 * NAN_DIM];
+    for (int turn = 0; turn < 3 * 2 * 2; turn++) {
+        int32_t q_len = turn / 3 % 2 ? 20 : 1, cu_q[2] = {0, q_len}, cu_kv[2] = {0, NAN_KEYS};
+        int in_v = turn / 6, is_nan[NAN_DIM] = {0}, wrong = 0;
+        for (int i = 0; i < NAN_KEYS * NAN_DIM; i++) {
+            k[i] = (float)(i * 37 % 101) / 50 - 1;
+            v[i] = i % 3 ? 1.0f : -448.0f; /* the largest of fp8, next to its NaN */
+            q[i % (20 * 2 * NAN_DIM)] = (float)(i * 29 % 97) / 48 - 1;
+        }
+        if (!in_v)
+            k[(9 + turn * 11) * NAN_DIM + turn * 3 + 1] = NAN;
+        for (int i = 0; in_v && i < (int)(sizeof of_v / sizeof of_v[0]); i++) {
+            v[(i * 13 + turn % 3) * NAN_DIM + of_v[i]] = i % 2 ? -NAN : NAN;
+            is_nan[of_v[i]] = 1;
+        }
+        rapt_problem problem = {.struct_size = sizeof problem, .n_seqs = 1};
+        problem.n_q_heads = 2;
+        problem.n_kv_heads = 1;
+        problem.head_dim = NAN_DIM;
+        problem.q = (rapt_array){.data = q, .n_elements = sizeof q / sizeof q[0]};
+        problem.k = (rapt_array){.data = k, .n_elements = sizeof k / sizeof k[0]};
+        problem.v = (rapt_array){.data = v, .n_elements = sizeof v / sizeof v[0]};
+        problem.kv_type = types[turn % 3];
+        problem.cu_q = cu_q;
+        problem.cu_kv = cu_kv;
+        rapt_result result = {.struct_size = sizeof result, .out = out};
+        expect_ok(rapt_easy_attention(easy, &problem, NULL, &result));
+        for (int i = 0; i < q_len * 2 * NAN_DIM; i++)
+            wrong += (isnan(out[i]) != 0) != (!in_v || is_nan[i % NAN_DIM]);
+        if (wrong)
+            fprintf(stderr, "type %d, %d queries, NaN in %s: %d of %d outputs wrong\n",
+                    (int)problem.kv_type, q_len, in_v ? "V" : "K", wrong, q_len * 2 * NAN_DIM);
+        assert_int_equal(wrong, 0);
+    }
+}
+
 int main(void)
 {
     int unopened = open_easy(NULL, &easy);
@@ -322,6 +368,7 @@ int main(void)
         cmocka_unit_test(packed),     cmocka_unit_test(any_mask), cmocka_unit_test(masks_by_head),
         cmocka_unit_test(statistics), cmocka_unit_test(pools),    cmocka_unit_test(same_bits),
         cmocka_unit_test(three_pass), cmocka_unit_test(jobs),     cmocka_unit_test(bad_problems),
+        cmocka_unit_test(stored_nan),
     };
     int failed = cmocka_run_group_tests_name("easy", tests, NULL, NULL);
     rapt_easy_destroy(&easy);
