@@ -19,6 +19,10 @@ const uint BLOCKS = TILE_A;
 const uint WORDS_K = D / PER_WORD, WORDS_V = DV / PER_WORD; /* even, a gather takes two */
 const uint FOLD = 512 * BLOCKS; /* steps' keys whose sums are kept apart */
 const uint LINE = 16;           /* words of a cache line */
+const uint STEP_KEYS = BLOCKS * gl_WorkGroupSize.x;
+const uint DEPTH = PER_WORD < 4 ? 1 : 2; /* steps whose lines are asked for at once */
+
+uint touched = 0;
 
 const uint CHUNK_Q = D % 32 == 0 ? 32 : 8, CHUNK_O = DV % 32 == 0 ? 32 : 8;
 
@@ -34,6 +38,15 @@ void load_two(uint64_t row, uint w, out float values[2 * PER_WORD], inout uint n
         [[unroll]] for (uint e = 0; e < PER_WORD; e++)
             values[i * PER_WORD + e] = some[e];
     }
+}
+
+/* One word of every cache line of a row of n words. */
+void ask_for(uint64_t row, uint n)
+{
+    [[unroll]] for (uint w = 0; w < n; w += LINE)
+        touched ^= Words(row).at[w];
+    if (KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0)
+        touched ^= Words(row + byte_of_word(n - 1)).at[0];
 }
 
 /* subgroupAdd is a loop over lanes here; hundreds of them take long to compile. */
@@ -89,7 +102,7 @@ void main()
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
     uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
     uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
-    uint first = first_keys(item), touched = 0, v_nans[WORDS_V / 2][2];
+    uint first = first_keys(item), v_nans[WORDS_V / 2][2];
     [[unroll]] for (uint w = 0; w < WORDS_V / 2; w++)
         v_nans[w][0] = v_nans[w][1] = 0;
     if (first < span_end)
@@ -103,22 +116,15 @@ void main()
                 o[i] = 0.0;
             start_fold(first, FOLD * gl_WorkGroupSize.x);
             do {
-                /* The next step's rows are asked for now, one word a cache line. */
-                uint ahead = keys_ahead(first, BLOCKS * gl_WorkGroupSize.x);
-                [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
-                    uint j = ahead + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-                    j = min(j, item.kv_end - 1);
-                    uint64_t k_row = k_start + key_index(kv, j, true) * INDEX_BYTES;
-                    uint64_t v_row = v_start + key_index(kv, j, false) * INDEX_BYTES;
-                    [[unroll]] for (uint w = 0; w < WORDS_K; w += LINE)
-                        touched ^= Words(k_row).at[w];
-                    [[unroll]] for (uint w = 0; w < WORDS_V; w += LINE)
-                        touched ^= Words(v_row).at[w];
-                    if (KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0) {
-                        touched ^= Words(k_row + byte_of_word(WORDS_K - 1)).at[0];
-                        touched ^= Words(v_row + byte_of_word(WORDS_V - 1)).at[0];
+                /* Rows of steps to come are asked for now, one word a cache line. */
+                uint ahead = keys_ahead(first, DEPTH * STEP_KEYS);
+                if (DEPTH == 1 || first / STEP_KEYS % DEPTH == 0)
+                    [[unroll]] for (uint b = 0; b < BLOCKS * DEPTH; b++) {
+                        uint j = ahead + b * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+                        j = min(j, item.kv_end - 1);
+                        ask_for(k_start + key_index(kv, j, true) * INDEX_BYTES, WORDS_K);
+                        ask_for(v_start + key_index(kv, j, false) * INDEX_BYTES, WORDS_V);
                     }
-                }
                 uint64_t k_at[BLOCKS], v_at[BLOCKS], k_scales[BLOCKS], v_scales[BLOCKS];
                 float k_by[BLOCKS], v_by[BLOCKS];
                 uint pairs[BLOCKS]; /* of scales */
