@@ -4,11 +4,12 @@
  * comma-separated values per pipeline. Nothing is executed, so the device may be a stub
  * (tests/vendor/README.md).
  *
- *   registers CHIP [--raw] [--validate] [--all] [--only TEXT]
+ *   registers CHIP [--raw] [--validate] [--all] [--candidates] [--only TEXT]
  *
  * CHIP is what lines call the device; --all takes every combination of types, dims and groups,
- * --only the lines that begin with "USE,KV,DIMS,GROUP,HOW" like TEXT does. Exit 1 when a pipeline
- * cannot be made, or a validation layer complains. */
+ * --candidates every tile that `rapt tune` would measure, --only the lines that begin with
+ * "USE,KV,DIMS,GROUP,HOW" like TEXT does. Exit 1 when a pipeline cannot be made, or a validation
+ * layer complains. */
 
 #include "statistics.h"
 
@@ -95,7 +96,7 @@ static rapt_plan_params params_of(const struct shape *shape)
 
 struct table {
     const char *chip, *only;
-    int raw, all;
+    int raw, all, candidates;
     struct vendor_device vendor;
     uint32_t n_lines, n_failures, n_choices;
     struct rapt_kernel_choice choices[1024]; /* what has a line already */
@@ -190,6 +191,28 @@ static void add_attention(struct table *table, const struct shape *shape)
         add_line(table, "append", shape, &append);
 }
 
+/* The same with each of the candidate tiles that `rapt tune` would measure. */
+static void add_candidates(struct table *table, const struct shape *shape)
+{
+    struct rapt_selection selection;
+    struct rapt_select_request request;
+    rapt_plan_params params = params_of(shape), checked;
+    const rapt_caps *caps = &table->vendor.device->caps;
+    if (rapt_plan_params_check(&params, &checked) != RAPT_OK)
+        return; /* told already */
+    rapt_plan_request(&checked, &request);
+    uint32_t *number = shape->group ? &request.tile_decode : &request.tile_prefill, n = 1;
+    for (*number = 1; *number <= n; ++*number) {
+        if (rapt_select(caps, &request, &selection) != RAPT_OK) {
+            fail_line(table, shape);
+            return;
+        }
+        n = shape->group ? selection.decode_tile.n : selection.prefill_tile.n;
+        add_line(table, shape->group ? "decode" : "prefill", shape,
+                 shape->group ? &selection.decode : &selection.prefill);
+    }
+}
+
 /* Kernels that no type or dim of a plan decides, and those that select keys. */
 static void add_others(struct table *table)
 {
@@ -225,6 +248,8 @@ static void add_all(struct table *table)
                 struct shape shape = {types[t], dims[d][0], dims[d][1], groups[g], "paged"};
                 if (table->all || is_usual(&shape))
                     add_attention(table, &shape);
+                if (table->candidates && (table->all || is_usual(&shape)))
+                    add_candidates(table, &shape);
             }
     for (size_t h = 0; h < COUNT(hows); h++)
         for (size_t t = 0; t < COUNT(types); t++)
@@ -254,6 +279,8 @@ int main(int argc, char **argv)
             table.raw = 1;
         else if (strcmp(argv[i], "--all") == 0)
             table.all = 1;
+        else if (strcmp(argv[i], "--candidates") == 0)
+            table.candidates = 1;
         else if (strcmp(argv[i], "--validate") == 0)
             validate = 1;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
@@ -264,7 +291,8 @@ int main(int argc, char **argv)
             table.chip = NULL, i = argc;
     }
     if (!table.chip) {
-        fprintf(stderr, "usage: registers CHIP [--raw] [--validate] [--all] [--only TEXT]\n");
+        fprintf(stderr, "usage: registers CHIP [--raw] [--validate] [--all] [--candidates] "
+                        "[--only TEXT]\n");
         return 2;
     }
     rapt_log log = {.write = log_line, .user = argv[1]};
