@@ -236,10 +236,13 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
 /* -------------------------------------------------------------------------------- portable rows */
 
 /* Found with their compilers (tests/vendor). RDNA runs eight subgroups of 32 lanes on a SIMD where
- * a lane has 128 bytes of shared memory and some 128 registers. Intel gives a lane those 128 in the
- * narrowest subgroups a device has, half of them in the next. Qualcomm gives a lane half in
- * workgroups of 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's
- * on as many as its narrowest subgroups have. */
+ * a lane has 128 bytes of shared memory and some 128 registers. GCN (subgroups of 64 alone) runs
+ * one subgroup on a SIMD where a lane takes more than 128 registers, two with 128, three with 84
+ * and 85 bytes: two in prefill and three in decode are, by its compiler's estimate of throughput,
+ * worth tiles of half the rows and a narrower slice. Intel gives a lane those 128 in the narrowest
+ * subgroups a device has, half of them in the next. Qualcomm gives a lane half in workgroups of
+ * 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's on as many as
+ * its narrowest subgroups have. */
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
 {
     struct rapt_tile_budget budget = {.registers = 144,
@@ -249,6 +252,10 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
                                       .matrix_subgroup_size = caps->subgroup_size};
     if (caps->vendor_id == VENDOR_AMD)
         budget.matrix_subgroup_size = 32;
+    if (caps->vendor_id == VENDOR_AMD && caps->min_subgroup_size == 64) {
+        budget.prefill_registers = 70;
+        budget.decode_shared_bytes = 85;
+    }
     if (caps->vendor_id == VENDOR_QUALCOMM)
         budget.decode_registers = budget.registers;
     if (caps->vendor_id == VENDOR_INTEL) {

@@ -138,13 +138,17 @@ int rapt_select_tile_spills(const rapt_caps *caps, const struct rapt_kernel_choi
 /* Whether a tile can be had on the device in a pass: 0 wants it within the whole budget, 1 within
  * the registers that do not spill, 2 within limits. */
 static int tile_fits(const rapt_caps *caps, const struct rapt_select_request *request,
-                     const struct rapt_kernel_choice *choice, int pass)
+                     const struct rapt_kernel_choice *choice, int decode, int pass)
 {
     const struct rapt_tile_budget budget = rapt_select_budget(caps);
     uint32_t registers = registers_of(choice, request), lanes = choice->workgroup_size;
+    if (pass == 0 && !decode)
+        return registers <= budget.prefill_registers && choice->rows >= 16;
+    /* tiles of four rows that share less do less, too: by the same estimate no gain */
     if (pass == 0)
         return registers <= budget.decode_registers &&
-               choice->shared_bytes <= budget.decode_shared_bytes * lanes;
+               choice->shared_bytes <=
+                   (choice->rows > 4 ? budget.decode_shared_bytes : 128) * lanes;
     return pass == 2 || registers <= budget.registers;
 }
 
@@ -180,7 +184,7 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
     if (keys % 4 != 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "a tile of %u keys: expected a multiple of 4", keys);
     /* First within the budget, then within its registers, then whatever the device can hold. */
-    for (int pass = decode ? 0 : 1; pass < 3; pass++)
+    for (int pass = decode || budget.prefill_registers ? 0 : 1; pass < 3; pass++)
         for (size_t i = 0; i < n_tiles; i++) {
             int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
             if ((i == 0 && !cpu) || (request->listed && i + 1 != request->listed))
@@ -191,7 +195,8 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
             if (tile.workgroup > lanes)
                 continue;
             least = choice->shared_bytes < least ? choice->shared_bytes : least;
-            if (choice->shared_bytes <= limit && (i == 0 || tile_fits(caps, request, choice, pass)))
+            if (choice->shared_bytes <= limit &&
+                (i == 0 || tile_fits(caps, request, choice, decode, pass)))
                 return RAPT_OK;
         }
     return rapt_fail(asked ? RAPT_ERROR_ARGUMENT : RAPT_ERROR_UNSUPPORTED,

@@ -18,11 +18,12 @@ uint32_t rapt_select_n_tiles(int decode);
 
 /* What a device gives a lane: registers of 32 bits that a tile may take without spilling; and in
  * decode, which waits for memory and hides that by numbers, those registers and bytes of shared
- * memory with which several subgroups run at once. */
+ * memory with which several subgroups run at once. prefill_registers: likewise, where tiles of 16
+ * rows and more have it; 0 = the largest tile that does not spill is best. */
 struct rapt_tile_budget {
-    uint32_t registers, decode_registers, decode_shared_bytes;
-    uint32_t subgroup_size; /* to ask for; 0 = any */
-    uint32_t matrix_registers; /* of kernels on matrix units, as select_matrix.c counts them */
+    uint32_t registers, prefill_registers, decode_registers, decode_shared_bytes;
+    uint32_t subgroup_size;        /* to ask for; 0 = any */
+    uint32_t matrix_registers;     /* of kernels on matrix units, as select_matrix.c counts them */
     uint32_t matrix_subgroup_size; /* theirs, to ask for where there are several */
 };
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select.c: it knows vendors */

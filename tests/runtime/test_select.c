@@ -284,6 +284,45 @@ static void lanes_stay_within_the_budget(void **state)
     }
 }
 
+/* Where more than 128 registers leave a SIMD with one subgroup, prefill takes tiles that leave two;
+ * decode, where a tile has many rows, tiles that leave three. */
+static void gcn_runs_several_subgroups(void **state)
+{
+    static const struct {
+        uint32_t d, dv, rows, keys, tx;
+    } prefill[] = {{64, 64, 32, 64, 16},
+                   {128, 128, 32, 64, 16},
+                   {256, 256, 16, 64, 32},
+                   {576, 512, 16, 64, 32}}; /* of 16 rows none has so few */
+    static const char *const chips[] = {"polaris10", "vega10"};
+    static const rapt_type types[] = {RAPT_TYPE_F32, RAPT_TYPE_F16, RAPT_TYPE_Q8_0};
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t p = 0; p < sizeof prefill / sizeof *prefill; p++)
+            for (size_t t = 0; t < 3; t++) {
+                const rapt_caps *caps = device_named(chips[i]);
+                struct rapt_select_request request =
+                    request_of(8, prefill[p].d, prefill[p].dv, types[t], 16);
+                struct rapt_selection s;
+                request.q_type = request.out_type = RAPT_TYPE_F32;
+                request.integer_dot = RAPT_CHOICE_NEVER;
+                assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+                assert_int_equal(s.prefill.rows, prefill[p].rows);
+                assert_int_equal(s.prefill.block_kv, prefill[p].keys);
+                assert_int_equal(s.prefill.spec[RAPT_SPEC_TILE_B], prefill[p].tx);
+                if (s.decode.shared_bytes > 85 * s.decode.workgroup_size)
+                    fail_msg("%s, D %u: decode has %u bytes for %u lanes", chips[i], prefill[p].d,
+                             s.decode.shared_bytes, s.decode.workgroup_size);
+                request.n_q_heads = request.n_kv_heads; /* 4 rows */
+                assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+                assert_true(s.decode.block_kv == 64 && s.decode.spec[RAPT_SPEC_TILE_A] >= 16);
+            }
+    struct rapt_select_request request = request_of(8, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    assert_int_equal(rapt_select(device_named("navi10"), &request, &s), RAPT_OK);
+    assert_int_equal(s.prefill.rows, 64); /* RDNA has the registers */
+}
+
 static void subgroups_are_asked_for_within_limits(void **state)
 {
     (void)state;
@@ -655,6 +694,7 @@ int main(void)
         cmocka_unit_test(tiles_shrink_gently),
         cmocka_unit_test(more_shared_memory_never_hurts),
         cmocka_unit_test(lanes_stay_within_the_budget),
+        cmocka_unit_test(gcn_runs_several_subgroups),
         cmocka_unit_test(subgroups_are_asked_for_within_limits),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
