@@ -125,7 +125,7 @@ def check_made_up():
                               ("ggml-cpu", 4096, "is off by inf")):
         row = rows[peer, length]
         expect(f"{peer}, {length}: the row says why", why in row.get("skipped", "") and "seconds" not in row, row)
-        expect(f"{peer}, {length}: and so does the table", f"not measured: {row['skipped']}" in text, text)
+        expect(f"{peer}, {length}: and so does the table", f"not measured: {row.get('skipped')}" in text, text)
     data, text = bench("^peers decode 1024 .*f16$", 1, RAPT_PEERS_DIR=install("unwilling"))
     peers = {peer["name"]: peer for peer in data["peers"]}
     expect("one that refuses", "reasons of its own" in peers["ggml-vulkan"]["not_measured"], peers)
