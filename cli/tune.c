@@ -159,8 +159,12 @@ static int challenge_all(struct tuner *tuner, const struct tune_shape *shape,
         code = enter(tuner, shape, data, number, &challenger, why, sizeof why);
         if (!code && !*why)
             code = duel(tuner, champion, &challenger, &won);
+        char against[32], verdict[sizeof why];
+        snprintf(verdict, sizeof verdict, "against %s%s",
+                 cli_format_seconds(champion->seconds, against, sizeof against),
+                 won ? ": faster" : "");
         if (!code)
-            print_contender(shape, &challenger, *why ? why : won ? "faster" : "");
+            print_contender(shape, &challenger, *why ? why : verdict);
         if (won) {
             struct contender loser = *champion;
             *champion = challenger;
