@@ -102,7 +102,8 @@ struct check_target {
     int decode;                      /* q_len is cut to what decode takes */
     int all_shapes;
     uint64_t seed;
-    const char *only; /* a case's name, or NULL */
+    const char *only;  /* a case's name, or NULL */
+    const char *tiles; /* a chip's, or NULL */
     int n_run, n_failed;
 };
 
@@ -248,6 +249,11 @@ rapt_status check_plan_bind(rapt_easy *easy, rapt_plan *plan, struct check_buffe
 
 /* What the reference is asked. */
 void check_problem_describe(const struct check_problem *problem, rapt_problem *out_problem);
+
+/* chip_tiles.c: from now on plans are made for the chip of tests/runtime/devices/NAME.txt, within what
+ * this device can run. 0 if there is none. */
+int check_take_tiles(rapt_easy *easy, const char *name);
+void check_leave_tiles(rapt_easy *easy); /* before `easy` goes */
 
 /* Runs one case; prints why it fails. */
 int check_run_case(const struct check_target *target, const struct check_case *c);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* kernel_check ROW|FAMILY [--seed N] [--case NAME]: one row of kernels.def, by name, against the
- * reference; the rows three_pass_* and ceiling_* as families.
- * Environment: RAPT_SEED, RAPT_TEST_QUICK, RAPT_DISABLE and what else the easy tier reads. */
+/* kernel_check ROW|FAMILY [--seed N] [--case NAME] [--tiles CHIP]: one row of kernels.def, by name,
+ * against the reference; the rows three_pass_* and ceiling_* as families; a few cases of a row with
+ * the tiles of a chip of tests/runtime/devices. Environment: RAPT_SEED, RAPT_TEST_QUICK,
+ * RAPT_DISABLE and what else the easy tier reads. */
 
 #include "check.h"
 
@@ -213,6 +214,25 @@ static void run_tiled(struct check_target *target, const struct row_name *row)
     run_some(target, row->type, row->path, names + 2);
 }
 
+/* What depends on a tile's rows, keys and lanes, in two sizes of heads. */
+static void run_with_tiles(struct check_target *target, const struct row_name *row)
+{
+    static const char *const cases[] = {
+        "everything, lists", "d64", "d128 gqa8", "tile edges", "unaligned",
+        "pages, unaligned",  NULL};
+    static const char *const large[] = {"d256", "d576/512", NULL};
+    static const char *const merges[] = {"splits", "unnormalised, sinks", NULL};
+    int both = strcmp(row->op, "tiled") == 0;
+    target->decode = strcmp(row->op, "decode") == 0 || strcmp(row->op, "merge") == 0;
+    if (strcmp(row->op, "merge") == 0)
+        run_some(target, RAPT_TYPE_F16, row->path, merges);
+    for (; row->type && target->decode <= 1; target->decode += both ? 1 : 2) {
+        run_some(target, row->type, row->path, cases);
+        if (row->type < RAPT_TYPE_INT8)
+            run_some(target, row->type, row->path, large);
+    }
+}
+
 static void run_row(struct check_target *target, const struct row_name *row)
 {
     static const char *const splits[] = {"splits",
@@ -313,7 +333,8 @@ static void run_row(struct check_target *target, const struct row_name *row)
 }
 
 /* NULL if the row can run here. */
-static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struct row_name *row)
+static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struct row_name *row,
+                                  int tiles)
 {
     rapt_kernel_info info = {.struct_size = sizeof info};
     if (rapt_kernel_get_info(caps, (uint32_t)kernel, &info) != RAPT_OK)
@@ -322,6 +343,9 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
         return info.absent_reason;
     if (info.unsupported_reason)
         return info.unsupported_reason;
+    if (tiles && caps->driver_id == VK_DRIVER_ID_MESA_LLVMPIPE && caps->driver_major &&
+        caps->driver_major < 26)
+        return "compiles a GPU's tiles for many seconds each on Mesa before 26";
     if (strncmp(row->path, "lp", 2) == 0 && strcmp(row->path, "lps") != 0 && caps->driver_major &&
         caps->driver_major < 24)
         return "compiles for minutes on Mesa before 24, where _lps rows are used instead";
@@ -340,7 +364,8 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: kernel_check ROW|three_pass|ceiling [--seed N] [--case NAME]\n");
+    fprintf(stderr, "usage: kernel_check ROW|three_pass|ceiling [--seed N] [--case NAME] "
+                    "[--tiles CHIP]\n");
     return 2;
 }
 
@@ -355,6 +380,8 @@ int main(int argc, char **argv)
             target.seed = strtoull(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--case") == 0 && i + 1 < argc)
             target.only = argv[++i];
+        else if (strcmp(argv[i], "--tiles") == 0 && i + 1 < argc)
+            target.tiles = argv[++i];
         else if (argv[i][0] != '-' && !target.row)
             target.row = argv[i];
         else
@@ -368,17 +395,25 @@ int main(int argc, char **argv)
     int unopened = open_easy(NULL, &target.easy);
     if (unopened)
         return unopened;
+    if (target.tiles && !check_take_tiles(target.easy, target.tiles)) {
+        rapt_easy_destroy(&target.easy);
+        return 2;
+    }
     const rapt_caps *caps = rapt_device_caps(rapt_easy_device(target.easy));
-    const char *reason = is_family ? NULL : reason_to_skip(caps, kernel, &row);
+    const char *reason =
+        is_family ? NULL : reason_to_skip(caps, kernel, &row, target.tiles != NULL);
     int result = 0;
     if (reason) {
         char line[256];
         snprintf(line, sizeof line, "%s: %s", target.row, reason);
         result = skip_test(line);
     } else {
-        printf("%s on %s, seed %llu\n", target.row, caps->device_name,
-               (unsigned long long)target.seed);
-        if (!check_run_family(&target))
+        printf("%s on %s, seed %llu%s%s\n", target.row, caps->device_name,
+               (unsigned long long)target.seed, target.tiles ? ", tiles of " : "",
+               target.tiles ? target.tiles : "");
+        if (target.tiles && !is_family)
+            run_with_tiles(&target, &row);
+        else if (!check_run_family(&target))
             run_row(&target, &row);
         printf("%d cases, %d failed\n", target.n_run, target.n_failed);
         result = target.n_failed || !target.n_run;
@@ -388,6 +423,8 @@ int main(int argc, char **argv)
         printf("FAIL  %u validation messages\n", messages);
         result = 1;
     }
+    if (target.tiles)
+        check_leave_tiles(target.easy);
     rapt_easy_destroy(&target.easy);
     return result;
 }

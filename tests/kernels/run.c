@@ -84,7 +84,8 @@ static int make_plan(struct run *run, const struct check_target *target)
     if (c->lists) {
         params.flags |= RAPT_PLAN_BLOCKS;
         params.list_block_q = c->list_q;
-        params.max_spans = p->lists.most_rows * (p->lists.most_keys + 2) + 2 + p->lists.most_entries;
+        params.max_spans =
+            p->lists.most_rows * (p->lists.most_keys + 2) + 2 + p->lists.most_entries;
         params.max_bit_words =
             p->lists.most_blocks * c->list_q * (c->list_kv < 32 ? 1 : c->list_kv / 32) + 1 +
             p->lists.most_bit_words;
@@ -283,9 +284,9 @@ static int check_memory(struct run *run)
 {
     struct check_problem *p = &run->problem;
     const struct check_buffer *const guarded[] = {
-        &p->memory[0], &p->memory[1], &p->memory[2], &p->memory[3], &p->lse,      &p->max_logit,
-        &p->reduced,   &p->slopes,    &p->sinks,     &p->bias,      &run->tables, &run->workspace,
-        &p->scales[0], &p->scales[1],
+        &p->memory[0], &p->memory[1],   &p->memory[2], &p->memory[3], &p->lse,
+        &p->max_logit, &p->reduced,     &p->slopes,    &p->sinks,     &p->bias,
+        &run->tables,  &run->workspace, &p->scales[0], &p->scales[1],
     };
     for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
         if (!check_buffer_guarded(guarded[i])) {
@@ -543,6 +544,19 @@ static int run_all(struct run *run, const struct check_target *target, rapt_erro
     return ok;
 }
 
+static void print_ok(const struct check_target *target, const struct run *run, double e,
+                     double bound)
+{
+    printf("ok    %-10s %-24s %.1e of %.1e", rapt_type_name(target->kv), run->problem.c.name, e,
+           bound);
+    const struct rapt_kernel_choice *chosen =
+        target->decode ? &run->plan->selection.decode : &run->plan->selection.prefill;
+    if (target->tiles)
+        printf("  %u rows, %u keys, %u lanes", chosen->rows, chosen->block_kv,
+               chosen->workgroup_size);
+    printf("\n");
+}
+
 int check_run_case(const struct check_target *target, const struct check_case *c)
 {
     struct run *run = calloc(1, sizeof *run);
@@ -557,12 +571,12 @@ int check_run_case(const struct check_target *target, const struct check_case *c
                                   &run->problem) == RAPT_OK;
     ok = ok ? run_all(run, target, &error) : fail_call(run, "problem");
     if (ok)
-        printf("ok    %-10s %-24s %.1e of %.1e\n", rapt_type_name(target->kv), c->name, error.e,
-               error.bound_e);
+        print_ok(target, run, error.e, error.bound_e);
     else
-        printf("FAIL  %-10s %-24s %s\n      repeat: kernel_check %s --seed %llu --case '%s'\n",
+        printf("FAIL  %-10s %-24s %s\n      repeat: kernel_check %s --seed %llu --case '%s'%s%s\n",
                rapt_type_name(target->kv), c->name, run->why, target->row,
-               (unsigned long long)target->seed, c->name);
+               (unsigned long long)target->seed, c->name, target->tiles ? " --tiles " : "",
+               target->tiles ? target->tiles : "");
     fflush(stdout);
     rapt_plan_destroy(&run->plan);
     check_buffer_destroy(&run->tables);
