@@ -174,6 +174,9 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
         why = "their rows read pools in one piece";
     if (!why)
         why = matrix_tile(caps, request, row, &choice);
+    if (!why && request->path == RAPT_PATH_AUTO && request->integer_dot == RAPT_CHOICE_ALWAYS &&
+        !integer_dot_reason(caps, request))
+        why = "integer dot products were asked for";
     if (!why && request->path == RAPT_PATH_AUTO && caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU)
         why = "a CPU driver's are slower than its own rows";
     return why;

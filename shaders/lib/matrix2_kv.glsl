@@ -8,32 +8,46 @@
 shared float scale_k, scale_v;
 shared uint largest[3];
 
-uint bits_of(uint word, uint i)
+#if KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16
+
+uint half_of(uint word, uint i)
 {
     return (i & 1u) == 0u ? word & 0xffffu : word >> 16;
 }
 
-/* Dim d of a tile's key, times its power of two. */
+/* Dim d of a row, its scale included. */
+#if KV_TYPE == RAPT_STORE_F16
+#define VALUE_OF(words, scale_words, row, scales, d) \
+    unpackHalf2x16(half_of(words[(row) + (d) >> 1], (row) + (d))).x
+#else
+#define VALUE_OF(words, scale_words, row, scales, d) \
+    uintBitsToFloat(half_of(words[(row) + (d) >> 1], (row) + (d)) << 16)
+#endif
+#else
+#include "matrix2_codes.glsl"
+#endif
+
+#if HAS_SCALES
+#define K_SCALES k_scale_words
+#define V_SCALES v_scale_words
+#define SCALES_AT(key) scale_at[key]
+#else
+#define K_SCALES k_words /* none */
+#define V_SCALES v_words
+#define SCALES_AT(key) uvec2(0)
+#endif
+
+/* Of a tile's key, times the tile's power of two. */
 float16_t key_element(uint key, uint d)
 {
-    uint i = key_at[key].x + d;
-    uint bits = bits_of(k_words[i >> 1], i);
-#if KV_TYPE == RAPT_STORE_BF16
-    return float16_t(uintBitsToFloat(bits << 16) * scale_k);
-#else
-    return unpackFloat2x16(bits).x;
-#endif
+    float x = VALUE_OF(k_words, K_SCALES, key_at[key].x, SCALES_AT(key).x, d);
+    return float16_t(SCALED ? x * scale_k : x);
 }
 
 float16_t value_element(uint key, uint d)
 {
-    uint i = key_at[key].y + d;
-    uint bits = bits_of(v_words[i >> 1], i);
-#if KV_TYPE == RAPT_STORE_BF16
-    return float16_t(uintBitsToFloat(bits << 16) * scale_v);
-#else
-    return unpackFloat2x16(bits).x;
-#endif
+    float x = VALUE_OF(v_words, V_SCALES, key_at[key].y, SCALES_AT(key).y, d);
+    return float16_t(SCALED ? x * scale_v : x);
 }
 
 /* ---- powers of two */
@@ -62,10 +76,25 @@ float scale_for(uint bits, out float inverse)
 void note_tile()
 {
     uint most_k = 0, most_v = 0;
+#if KV_TYPE == RAPT_STORE_F16 || KV_TYPE == RAPT_STORE_BF16
     for (uint t = lane; t < BLOCK_KV * D / 2; t += WG_SIZE)
         most_k = larger_pair(most_k, k_words[(key_at[t / (D / 2)].x >> 1) + t % (D / 2)]);
     for (uint t = lane; t < BLOCK_KV * DV / 2; t += WG_SIZE)
         most_v = larger_pair(most_v, v_words[(key_at[t / (DV / 2)].y >> 1) + t % (DV / 2)]);
+#else
+    /* codes may be as large as they get: scales alone tell */
+    const uint k_groups = (D + SCALE_DIMS - 1) / SCALE_DIMS, v_groups = (DV + SCALE_DIMS - 1) / SCALE_DIMS;
+    for (uint t = lane; t < BLOCK_KV * k_groups; t += WG_SIZE) {
+        uint key = t / k_groups, d = t % k_groups * SCALE_DIMS;
+        float x = SCALE_OF(k_words, K_SCALES, key_at[key].x, SCALES_AT(key).x, d);
+        most_k = max(most_k, floatBitsToUint(abs(x) * LARGEST_CODE));
+    }
+    for (uint t = lane; t < BLOCK_KV * v_groups; t += WG_SIZE) {
+        uint key = t / v_groups, d = t % v_groups * SCALE_DIMS;
+        float x = SCALE_OF(v_words, V_SCALES, key_at[key].y, SCALES_AT(key).y, d);
+        most_v = max(most_v, floatBitsToUint(abs(x) * LARGEST_CODE));
+    }
+#endif
     note_largest(0, most_k);
     note_largest(1, most_v);
 }

@@ -223,6 +223,27 @@ static void knobs(void **state)
     expect_refused(&card, &request, "no row for K/V of this type");
 }
 
+static void every_kind_but_f32(void **state)
+{
+    (void)state;
+    if (is_absent())
+        return;
+    for (int type = RAPT_TYPE_F16; type <= RAPT_TYPE_Q4_0; type++) {
+        struct rapt_select_request request = request_of(128, 128, (rapt_type)type);
+        char name[64];
+        snprintf(name, sizeof name, "prefill_%s_cm2", rapt_type_name((rapt_type)type));
+        expect(&card, &request, name, "on matrix units");
+        request.path = RAPT_PATH_COOPMAT2;
+        snprintf(name, sizeof name, "prefill_%s_cm2s", rapt_type_name((rapt_type)type));
+        expect(&lavapipe, &request, name, "on matrix units");
+    }
+    /* who asks for integers gets them */
+    struct rapt_select_request request = request_of(128, 128, RAPT_TYPE_INT8);
+    request.integer_dot = RAPT_CHOICE_ALWAYS;
+    if (!rapt_kernel_absent_reason(rapt_kernel_find("tiled_int8_ptd")))
+        expect(&card, &request, "tiled_int8_ptd", "integer dot products were asked for");
+}
+
 static void what_lavapipe_has_of_it(void **state)
 {
     (void)state;
@@ -275,6 +296,7 @@ int main(void)
         cmocka_unit_test(every_member_counts),
         cmocka_unit_test(tiles_fit),
         cmocka_unit_test(knobs),
+        cmocka_unit_test(every_kind_but_f32),
         cmocka_unit_test(what_lavapipe_has_of_it),
         cmocka_unit_test(explained),
     };
