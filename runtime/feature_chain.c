@@ -115,7 +115,10 @@ uint32_t rapt_extensions_usable(uint32_t available, uint32_t version)
 
 int rapt_extensions_allow(uint32_t enabled, rapt_features feature)
 {
+    const uint32_t coopmat2 = 1u << RAPT_EXTENSION_COOPMAT2; /* maintenance4 alone is not it */
     int needs_one = 0;
+    if ((extensions[RAPT_EXTENSION_COOPMAT2].bits & feature) && !(enabled & coopmat2))
+        return 0;
     for (uint32_t i = 0; i < RAPT_N_EXTENSIONS; i++) {
         if (!(extensions[i].bits & feature))
             continue;
@@ -156,6 +159,8 @@ uint32_t rapt_extensions_needed(uint32_t available, rapt_features features)
            VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES)                         \
     STRUCT(coopmat, RAPT_EXTENSION_COOPMAT, RAPT_VK_TYPE_COOPMAT_FEATURES)                         \
     STRUCT(coopmat2, RAPT_EXTENSION_COOPMAT2, RAPT_VK_TYPE_COOPMAT2_FEATURES)                      \
+    STRUCT(maintenance4, RAPT_EXTENSION_MAINTENANCE4,                                              \
+           VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES)                               \
     STRUCT(bfloat16, RAPT_EXTENSION_BFLOAT16, RAPT_VK_TYPE_BFLOAT16_FEATURES)
 
 /* MEMBER(bit it stands for, is the bit itself or goes along with it, struct, member). A bit is
@@ -174,6 +179,7 @@ uint32_t rapt_extensions_needed(uint32_t available, rapt_features features)
     MEMBER(RAPT_FEATURE_MEMORY_MODEL, 1, memory_model, vulkanMemoryModel)                          \
     MEMBER(RAPT_FEATURE_MEMORY_MODEL, 0, memory_model, vulkanMemoryModelDeviceScope)               \
     MEMBER(RAPT_FEATURE_COOPMAT, 1, coopmat, cooperativeMatrix)                                    \
+    MEMBER(RAPT_FEATURE_COOPMAT2, 1, maintenance4, maintenance4)                                   \
     MEMBER(RAPT_FEATURE_COOPMAT2, 1, coopmat2, cooperativeMatrixReductions)                        \
     MEMBER(RAPT_FEATURE_COOPMAT2, 1, coopmat2, cooperativeMatrixConversions)                       \
     MEMBER(RAPT_FEATURE_COOPMAT2, 1, coopmat2, cooperativeMatrixPerElementOperations)              \
@@ -272,7 +278,9 @@ static void read_vulkan13(const VkPhysicalDeviceVulkan13Features *from,
     chain->subgroup_size.subgroupSizeControl |= from->subgroupSizeControl;
     chain->subgroup_size.computeFullSubgroups |= from->computeFullSubgroups;
     chain->integer_dot.shaderIntegerDotProduct |= from->shaderIntegerDotProduct;
-    *versioned |= 1u << RAPT_EXTENSION_SUBGROUP_SIZE | 1u << RAPT_EXTENSION_INTEGER_DOT;
+    chain->maintenance4.maintenance4 |= from->maintenance4;
+    *versioned |= 1u << RAPT_EXTENSION_SUBGROUP_SIZE | 1u << RAPT_EXTENSION_INTEGER_DOT |
+                  1u << RAPT_EXTENSION_MAINTENANCE4;
 }
 
 void rapt_feature_chain_read(const void *app_chain, struct rapt_feature_chain *out_chain,

@@ -27,6 +27,7 @@
     EXTENSION(COOPMAT, RAPT_VK_COOPMAT_EXTENSION, 0, RAPT_FEATURE_COOPMAT)                         \
     EXTENSION(COOPMAT2, RAPT_VK_COOPMAT2_EXTENSION, 0,                                             \
               RAPT_FEATURE_COOPMAT2 | RAPT_FEATURE_COOPMAT2_TENSOR)                                \
+    EXTENSION(MAINTENANCE4, "VK_KHR_maintenance4", VK_API_VERSION_1_3, RAPT_FEATURE_COOPMAT2)      \
     EXTENSION(BFLOAT16, RAPT_VK_BFLOAT16_EXTENSION, 0, RAPT_FEATURE_BF16)                          \
     EXTENSION(PRIORITY_KHR, "VK_KHR_global_priority", 0, RAPT_FEATURE_PRIORITY)                    \
     EXTENSION(PRIORITY_EXT, "VK_EXT_global_priority", 0, RAPT_FEATURE_PRIORITY)                    \
@@ -65,6 +66,7 @@ struct rapt_feature_chain {
     VkPhysicalDeviceVulkanMemoryModelFeatures memory_model;
     struct rapt_vk_coopmat_features coopmat;
     struct rapt_vk_coopmat2_features coopmat2;
+    VkPhysicalDeviceMaintenance4Features maintenance4; /* SPIR-V 1.6 says workgroup sizes by it */
     struct rapt_vk_bfloat16_features bfloat16;
 };
 

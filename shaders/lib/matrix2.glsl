@@ -289,6 +289,7 @@ void work_tiles(key_tile keys)
 {
     float unit_k, unit_v;
     load_q();
+    barrier(); /* what all rows may see is known */
     do {
         bool masked = some_unseen(keys, latest_first, earliest_last);
         prepare_tile(keys, masked);

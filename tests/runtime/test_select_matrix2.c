@@ -119,6 +119,8 @@ static void every_member_counts(void **state)
     VkBool32 *members = &chain.coopmat2.cooperativeMatrixWorkgroupScope;
     for (int i = 0; i < 7; i++)
         members[i] = VK_TRUE;
+    assert_int_equal(rapt_feature_chain_bits(&chain), RAPT_FEATURE_COOPMAT2_TENSOR);
+    chain.maintenance4.maintenance4 = VK_TRUE; /* SPIR-V 1.6 says workgroup sizes by it */
     assert_int_equal(rapt_feature_chain_bits(&chain), both);
     for (int i = 0; i < 7; i++) {
         int basic = i >= 2 && i <= 4; /* reductions, conversions, per-element operations */
@@ -131,6 +133,11 @@ static void every_member_counts(void **state)
     rapt_feature_chain_keep(&chain, RAPT_FEATURE_COOPMAT2);
     assert_true(chain.coopmat2.cooperativeMatrixReductions);
     assert_false(chain.coopmat2.cooperativeMatrixTensorAddressing);
+    assert_true(chain.maintenance4.maintenance4);
+    /* maintenance4 is core in 1.3, and not the extension */
+    const uint32_t core = 1u << RAPT_EXTENSION_MAINTENANCE4;
+    assert_false(rapt_extensions_allow(core, RAPT_FEATURE_COOPMAT2));
+    assert_true(rapt_extensions_allow(core | 1u << RAPT_EXTENSION_COOPMAT2, RAPT_FEATURE_COOPMAT2));
 }
 
 /* Multiples of what the device enumerates, within its limits, for every head dim. */
@@ -241,7 +248,7 @@ static void every_kind_but_f32(void **state)
     struct rapt_select_request request = request_of(128, 128, RAPT_TYPE_INT8);
     request.integer_dot = RAPT_CHOICE_ALWAYS;
     if (!rapt_kernel_absent_reason(rapt_kernel_find("tiled_int8_ptd")))
-        expect(&card, &request, "tiled_int8_ptd", "integer dot products were asked for");
+        expect(&card, &request, "tiled_int8_ptd", "keys in integers");
 }
 
 static void what_lavapipe_has_of_it(void **state)
