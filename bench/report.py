@@ -56,7 +56,7 @@ def plain_rows(data):
             continue
         if "skipped" in row:
             rows.append([row["name"], f"skipped: {row['skipped']}"] + [""] * 6)
-        elif row["kind"] not in ("host", "pager", "append", "table") and not row["name"].endswith(("flash", "three-pass")) \
+        elif row["kind"] not in ("host", "pager", "append", "table", "choose") and not row["name"].endswith(("flash", "three-pass")) \
                 and "of_f16" not in row and "of_other" not in row:
             rows.append([row["name"], seconds(row["seconds"]["median"]), spread(row["seconds"]),
                          f"{row['gflops']:.1f}", f"{100 * row['of_multiply_add_ceiling']:.0f} %",
@@ -91,6 +91,14 @@ def cache_rows(data):
              f"{row['gbytes_per_second']:.2f}" if "gbytes_per_second" in row else "", row.get("kernels", "")]
             for row in data["rows"] if row["kind"] in ("pager", "append") and "seconds" in row]
     head = ["cache", "time", "spread", "GB/s read and written", "kernel"]
+    return table(head, rows) if rows else []
+
+
+def choice_rows(data):
+    rows = [[row["name"], seconds(row["seconds"]["median"]), seconds(row["attention_seconds"]["median"]),
+             f"{100 * row['of_attention']:.1f} %"]
+            for row in data["rows"] if row["kind"] == "choose" and "seconds" in row]
+    head = ["chosen on the device", "choosing", "attention to it", "of its time"]
     return table(head, rows) if rows else []
 
 
@@ -182,7 +190,8 @@ def section(path, data, is_plotted):
              f"`{path.name}`. Ceilings: multiply-add {ceilings['multiply_add_gflops']:.0f} GFLOP/s, "
              f"copy {ceilings['copy_gbytes_per_second']:.1f} GB/s, "
              f"read {ceilings['read_gbytes_per_second']:.1f} GB/s.", ""]
-    lines += plain_rows(data) + kind_rows(data) + mask_rows(data) + cache_rows(data) + paper_rows(data)
+    lines += plain_rows(data) + kind_rows(data) + mask_rows(data) + cache_rows(data)
+    lines += choice_rows(data) + paper_rows(data)
     lines += host_rows(data) + peer_rows(data)
     if is_plotted:
         lines += ["![Speed against length, each peer a line](peers.svg)", ""]

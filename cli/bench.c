@@ -140,6 +140,11 @@ static void print_row(const struct bench *bench, const struct bench_row *row)
         printf("%10s %4.0f%%  %.2f GB/s read and written, %.0f tokens/s\n", time,
                spread(&row->times), (double)row->moved_bytes / row->times.median * 1e-9,
                (double)row->tokens / row->times.median);
+    } else if (row->spec.kind == BENCH_CHOOSE) {
+        cli_format_seconds(row->record_times.median, record, sizeof record);
+        printf("%10s %4.0f%%  beside attention of %s +-%.0f%%: %.1f%%\n", time, spread(&row->times),
+               record, spread(&row->record_times),
+               100 * row->times.median / row->record_times.median);
     } else if (row->spec.kind == BENCH_HOST) {
         cli_format_seconds(row->record_times.median, record, sizeof record);
         printf("prepare %s +-%.0f%%, record %s +-%.0f%%\n", time, spread(&row->times), record,
@@ -251,9 +256,9 @@ static int run(struct bench *bench, const struct option_value *values)
         printf("\n");
         print_ceilings(bench);
         print_shares_again(bench);
-        bench_judge(bench);
+        code = bench_judge(bench);
         print_goals(bench);
-        if (values[JSON].given)
+        if (code == 0 && values[JSON].given)
             code = bench_write_json(bench, values[JSON].text);
     }
     if (code == 0 && wrong)

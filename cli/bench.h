@@ -18,11 +18,21 @@ enum bench_kind {
     BENCH_PAGER,
     BENCH_APPEND,
     BENCH_SHARED,
-    BENCH_TABLE
+    BENCH_TABLE,
+    BENCH_CHOOSE
 };
 
 /* what a BENCH_PAGER row times */
 enum bench_pager { BENCH_PAGER_APPEND, BENCH_PAGER_FORK, BENCH_PAGER_LOOKUP };
+
+/* what a BENCH_CHOOSE row's lists come from */
+enum bench_choice {
+    BENCH_CHOICE_TOP_K,
+    BENCH_CHOICE_MASS,
+    BENCH_CHOICE_SEGMENTS,
+    BENCH_CHOICE_MOBA,
+    BENCH_CHOICE_INDEXER
+};
 
 struct bench_spec {
     char name[96];
@@ -33,6 +43,7 @@ struct bench_spec {
     const char
         *against; /* what the row runs by turns with: "f16" K/V, or under another mask, or NULL */
     enum bench_pager pager;
+    enum bench_choice choice;
     uint32_t length; /* of the paper suite's series, else 0 */
     uint32_t n_chunks,
         chunk; /* BENCH_HOST: sequences with that many query tokens, the rest has 1 */
@@ -60,8 +71,8 @@ struct bench_peer {
 
 struct bench_row {
     struct bench_spec spec;
-    struct bench_times times;        /* of BENCH_HOST rows: prepare */
-    struct bench_times record_times; /* of BENCH_HOST rows */
+    struct bench_times times;        /* of BENCH_HOST rows: prepare; of BENCH_CHOOSE: choosing */
+    struct bench_times record_times; /* of BENCH_HOST rows; of BENCH_CHOOSE: attending */
     double of_other;      /* time over that of spec.against, median of the pairs; 0 = not asked */
     double share;         /* pairs of query and key over the other's */
     double of_unshared;   /* BENCH_SHARED: how many times as fast as without sharing, likewise */
@@ -107,7 +118,8 @@ struct bench {
     struct bench_row rows[BENCH_MAX_ROWS];
     uint32_t n_rows;
     struct bench_goal goals[BENCH_MAX_GOALS];
-    uint32_t n_goals;
+    struct bench_goal spare_goal; /* for goals that there is no room for */
+    uint32_t n_goals, n_goals_lost;
     double memory_exponent[2]; /* flash, three-pass; 0 = not fitted */
 };
 
@@ -130,6 +142,8 @@ int bench_run_host(struct bench *bench, struct bench_row *row);
 int bench_run_pager(struct bench *bench, struct bench_row *row);
 /* bench_append.c: new K/V rows into pages. */
 int bench_run_append(struct bench *bench, struct bench_row *row);
+/* bench_choose.c: choosing on the device, and the attention it serves. */
+int bench_run_choice(struct bench *bench, struct bench_row *row);
 /* bench_shared.c: a decode step of sequences with one prompt. */
 int bench_run_shared(struct bench *bench, struct bench_row *row);
 
@@ -144,7 +158,7 @@ rapt_status bench_run_peers(struct bench *bench, const struct case_data *data, r
                             struct bench_row *row);
 
 /* bench_goals.c */
-void bench_judge(struct bench *bench);
+int bench_judge(struct bench *bench);
 struct bench_goal *bench_add_goal(struct bench *bench, const char *id, const char *what,
                                   const char *unit, double target, int at_most);
 void bench_judge_goal(struct bench_goal *goal, double got);

@@ -2,6 +2,7 @@
 /* The speeds this project set itself, judged from the rows of a run. A goal that the run cannot
  * judge (another device, another suite) is not measured and says why. */
 #include "bench.h"
+#include "cli.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +30,11 @@ static const struct bench_row *find_row(const struct bench *bench, const char *n
 struct bench_goal *bench_add_goal(struct bench *bench, const char *id, const char *what,
                                   const char *unit, double target, int at_most)
 {
-    struct bench_goal *goal = &bench->goals[bench->n_goals++];
+    struct bench_goal *goal = &bench->spare_goal;
+    if (bench->n_goals < BENCH_MAX_GOALS)
+        goal = &bench->goals[bench->n_goals++];
+    else
+        bench->n_goals_lost++;
     *goal = (struct bench_goal){.id = id,
                                 .unit = unit,
                                 .target = target,
@@ -293,9 +298,9 @@ static void mask_goals(struct bench *bench)
     }
 }
 
-void bench_judge(struct bench *bench)
+int bench_judge(struct bench *bench)
 {
-    bench->n_goals = 0;
+    bench->n_goals = bench->n_goals_lost = 0;
     flops_goal(bench, 26, "lavapipe26-prefill-1024", PREFILL_1024, 0.60, 1);
     flops_goal(bench, 26, "lavapipe26-prefill-4096", PREFILL_4096, 0.60, 1);
     decode_goal(bench, 26, "lavapipe26-decode-32768", 10);
@@ -313,4 +318,8 @@ void bench_judge(struct bench *bench)
     mask_goals(bench);
     if (bench->with_peers)
         bench_judge_peers(bench);
+    if (bench->n_goals_lost)
+        return cli_fail(CLI_DEVICE, "%u goals more than the %d there is room for",
+                        bench->n_goals_lost, BENCH_MAX_GOALS);
+    return 0;
 }

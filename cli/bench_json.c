@@ -107,6 +107,12 @@ static void put_row(cJSON *rows, const struct bench *bench, const struct bench_r
         cJSON_AddBoolToObject(json, "ok", row->ok);
         return;
     }
+    if (row->spec.kind == BENCH_CHOOSE) {
+        put_times(json, "seconds", &row->times);
+        put_times(json, "attention_seconds", &row->record_times);
+        put(json, "of_attention", row->times.median / row->record_times.median);
+        return;
+    }
     if (row->spec.kind == BENCH_HOST) {
         put_times(json, "prepare_seconds", &row->times);
         put_times(json, "record_seconds", &row->record_times);

@@ -166,6 +166,8 @@ int bench_run_row(struct bench *bench, struct bench_row *row)
         return bench_run_shared(bench, row);
     if (row->spec.kind == BENCH_TABLE)
         return bench_run_table(bench, row);
+    if (row->spec.kind == BENCH_CHOOSE)
+        return bench_run_choice(bench, row);
     struct case_data data;
     int code = case_make(&row->spec.shape, 7, &data);
     for (uint32_t b = 0; b < row->spec.shape.n_seqs; b++)

@@ -12,7 +12,7 @@ const char *bench_suite_name(enum bench_suite suite)
 const char *bench_kind_name(enum bench_kind kind)
 {
     static const char *const names[] = {"prefill", "decode", "mixed",  "host",
-                                        "pager",   "append", "shared", "table"};
+                                        "pager",   "append", "shared", "table", "choose"};
     return names[kind];
 }
 
@@ -181,6 +181,19 @@ static void add_masks(struct bench *bench)
     add(bench, &table);
 }
 
+/* Lists made on the device, beside the attention through them. */
+static void add_choices(struct bench *bench)
+{
+    static const char *const from[] = {"top 8 of blocks of 64", "half the mass of blocks of 64",
+                                       "segments", "moba top 4 chunks of 256",
+                                       "indexer top 256 keys"};
+    for (int i = 0; i < 5; i++) {
+        struct bench_spec spec = {.kind = BENCH_CHOOSE, .choice = (enum bench_choice)i};
+        snprintf(spec.name, sizeof spec.name, "choose 4096 4q/2kv d128 f16 %s", from[i]);
+        add(bench, &spec);
+    }
+}
+
 static void add_quick(struct bench *bench)
 {
     struct bench_spec spec = one(BENCH_PREFILL, 1024, 1024, 8, 8, 128, RAPT_TYPE_F16);
@@ -196,6 +209,7 @@ static void add_quick(struct bench *bench)
     add_cache(bench);
     add_shared(bench);
     add_masks(bench);
+    add_choices(bench);
 }
 
 static void add_peer_row(struct bench *bench, struct bench_spec spec)

@@ -134,6 +134,7 @@ static int run_all(struct sparse_run *run, const struct option_value *values)
     if (!values[CHUNK].given || !values[TOP_K].given)
         return cli_fail(CLI_USAGE, "%s is missing", values[CHUNK].given ? "--top-k" : "--chunk");
     run->chunk = (uint32_t)values[CHUNK].count;
+    run->by_blocks = 1;
     run->top_k = (uint32_t)values[TOP_K].count;
     run->attend.values[ATTEND_CAUSAL].given = 1;
     int code = attend_options_check(&run->attend);

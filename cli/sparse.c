@@ -100,7 +100,7 @@ rapt_status sparse_plan(struct sparse_run *run, uint32_t flags, const rapt_devic
         .max_pages = p->cu_kv ? 0 : p->page_indptr[p->n_seqs],
         .max_kv_len = run->max_kv_len,
         .n_steps_in_flight = 1,
-        .head_group = lists ? 1 : 0,
+        .head_group = lists && lists->n_sets == p->n_q_heads ? 1 : 0,
         .list_block_q = lists ? lists->block_q : 0,
         .max_spans = max_spans,
         .max_bit_words = lists ? lists->bit_words : 0,
@@ -214,8 +214,9 @@ static int make_bits(const struct sparse_run *run, struct bits *bits)
         bits->offsets[b] = n;
         n += (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * sparse_kv_len(p, b);
     }
-    bits->head_stride = run->chunk ? n : 0;
-    bits->n = run->chunk ? n * p->n_q_heads : n;
+    const int by_head = run->chunk || run->n_sets > 1;
+    bits->head_stride = by_head ? n : 0;
+    bits->n = by_head ? n * p->n_q_heads : n;
     if (bits->n > 1ull << 37)
         return cli_fail(CLI_USAGE, "--check: the reference's bitmap of this problem would take "
                                    "more than 16 GiB");
@@ -250,6 +251,48 @@ static void choose_bits(const struct sparse_run *run, const struct bits *bits)
     }
 }
 
+static int64_t position_of(const rapt_problem *p, uint32_t b, uint32_t t)
+{
+    const int64_t pos0 = p->kv_pos0 ? p->kv_pos0[b] : 0;
+    const uint32_t q_len = (uint32_t)(p->cu_q[b + 1] - p->cu_q[b]);
+    if (p->q_pos)
+        return p->q_pos[(uint32_t)p->cu_q[b] + t];
+    return (p->q_pos0 ? p->q_pos0[b] : (int64_t)sparse_kv_len(p, b) - q_len + pos0) + t;
+}
+
+/* What a query may see of listed blocks. */
+static void list_bits(const struct sparse_run *run, const struct bits *bits)
+{
+    const rapt_problem *p = &run->attend.problem;
+    const uint32_t heads = run->n_sets > 1 ? p->n_q_heads : 1, group = heads / run->n_sets;
+    uint32_t first_row = 0;
+    for (uint32_t b = 0; b < p->n_seqs; b++) {
+        const uint32_t kv_len = sparse_kv_len(p, b),
+                       q_len = (uint32_t)(p->cu_q[b + 1] - p->cu_q[b]);
+        for (uint32_t t = 0; t < q_len; t++)
+            for (uint32_t h = 0; h < heads; h++) {
+                const uint64_t list =
+                    (uint64_t)(h / group) * run->n_block_rows + first_row + t / run->block_q;
+                const uint32_t *listed = run->listed + list * run->listed_stride;
+                const uint64_t at = bits->offsets[b] + h * bits->head_stride + (uint64_t)t * kv_len;
+                const int32_t P = (int32_t)position_of(p, b, t), J = p->kv_pos0 ? p->kv_pos0[b] : 0;
+                for (uint32_t j = 0; j < kv_len; j++)
+                    if (listed[j / run->block_kv >> 5] >> (j / run->block_kv & 31) & 1 &&
+                        rapt_mask_allows(p->mask, P, J + (int32_t)j, 0))
+                        set_bits(bits, at + j, 1);
+            }
+        first_row += (q_len + run->block_q - 1) / run->block_q;
+    }
+}
+
+/* Token lists have kernels of their own, which are portable ones. */
+static rapt_bound_kind bound_of(const struct sparse_run *run)
+{
+    rapt_plan_info info = {.struct_size = sizeof info};
+    rapt_plan_get_info(run->plan, &info);
+    return run->by_blocks ? device_bound(&info) : RAPT_BOUND_PORTABLE;
+}
+
 /* Attention against the reference on what was chosen. */
 int sparse_check(struct sparse_run *run, rapt_error *out_error)
 {
@@ -259,7 +302,10 @@ int sparse_check(struct sparse_run *run, rapt_error *out_error)
     if (!code && rapt_mask_parse(NULL, run->chunk ? "causal & bitmap" : "bitmap", NULL, &mask))
         code = cli_fail_status(RAPT_ERROR_HOST_MEMORY, NULL);
     if (!code) {
-        choose_bits(run, &bits);
+        if (run->listed)
+            list_bits(run, &bits);
+        else
+            choose_bits(run, &bits);
         rapt_problem problem = run->attend.problem;
         const rapt_mask_data data = {
             .struct_size = sizeof data,
@@ -275,7 +321,7 @@ int sparse_check(struct sparse_run *run, rapt_error *out_error)
         const rapt_reference_params params = {.struct_size = sizeof params, .n_threads = 8};
         out_error->struct_size = sizeof *out_error;
         rapt_status status =
-            rapt_reference_check(&problem, &params, &result, RAPT_BOUND_PORTABLE, out_error);
+            rapt_reference_check(&problem, &params, &result, bound_of(run), out_error);
         code = status ? cli_fail_status(status, "--check") : 0;
     }
     rapt_mask_destroy(&mask);
@@ -292,9 +338,12 @@ int sparse_report(const struct sparse_run *run, const char *what, const rapt_cho
 {
     const rapt_problem *p = &run->attend.problem;
     char text[64];
-    printf("%u queries of %u sequence%s, %u heads, head dim %u: %u %s each, on %s, %s\n",
-           run->total_q, p->n_seqs, p->n_seqs == 1 ? "" : "s", p->n_q_heads, p->head_dim,
-           run->top_k, what, run->device, cli_format_seconds(run->seconds, text, sizeof text));
+    char number[16] = "";
+    if (run->top_k)
+        snprintf(number, sizeof number, "%u ", run->top_k);
+    printf("%u queries of %u sequence%s, %u heads, head dim %u: %s%s each, on %s, %s\n",
+           run->total_q, p->n_seqs, p->n_seqs == 1 ? "" : "s", p->n_q_heads, p->head_dim, number,
+           what, run->device, cli_format_seconds(run->seconds, text, sizeof text));
     if (!choice->struct_size)
         return 0;
     printf("check: %llu of %llu choices are the reference's, %llu wrong; attention %.1e of %.1e: "
@@ -331,6 +380,7 @@ int sparse_close(struct sparse_run *run, int code)
     free(run->lse);
     free(run->gates);
     free(run->choices);
+    free(run->listed);
     attend_finish(&run->attend);
     return code;
 }

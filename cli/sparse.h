@@ -62,6 +62,10 @@ struct sparse_run {
     rapt_step step;
     rapt_easy_buffer *buffers[S_N_BUFFERS];
     uint32_t chunk; /* 0: choices are keys, the same for all heads */
+    int by_blocks;  /* the plan's own kernels go through lists of blocks */
+    /* blocks by scores: bits of what is listed, [n_sets][rows of blocks][listed_stride] */
+    uint32_t block_q, block_kv, n_sets, n_block_rows, listed_stride;
+    uint32_t *listed;
     uint32_t top_k, total_q, max_kv_len;
     uint64_t total_kv;
     float *out, *lse, *gates;
@@ -96,7 +100,24 @@ int sparse_write(struct output *output, const struct option_spec *spec,
                  const struct option_value *value, enum array_dtype dtype, const void *data,
                  const uint64_t *shape, uint32_t rank);
 int sparse_check(struct sparse_run *run, rapt_error *out_error);
-/* choice->struct_size 0: nothing was checked. */
+/* topk_blocks.c: `rapt topk --block-scores`; values of the options of the enum, in a row. */
+enum block_option {
+    BY_SCORES,
+    BY_MASS,
+    BY_PLAIN,
+    BY_KEEP,
+    BY_Q,
+    BY_KV,
+    BY_LISTED,
+    N_BLOCK_OPTIONS
+};
+int topk_blocks(struct sparse_run *run, const struct option_spec *specs,
+                const struct option_value *values, int check, rapt_choice_error *out_choice,
+                rapt_error *out_error, uint32_t *out_n_keys);
+int topk_write_listed(const struct sparse_run *run, struct output *output,
+                      const struct option_spec *spec, const struct option_value *value,
+                      uint32_t n_keys);
+/* choice->struct_size 0: nothing was checked; top_k 0: `what` says how many. */
 int sparse_report(const struct sparse_run *run, const char *what, const rapt_choice_error *choice,
                   const rapt_error *error);
 

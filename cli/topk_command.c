@@ -2,21 +2,29 @@
 /* `rapt topk`. */
 #include "sparse.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* clang-format off */
-enum { QI, KI, WEIGHTS, TOP_K, OUT, LSE, LISTS, CHECK, MASK, WINDOW, N_OWN };
+enum { QI, KI, WEIGHTS, TOP_K, OUT, LSE, LISTS, CHECK, MASK, WINDOW, BLOCKS };
 static const struct option_spec specs[] = {
     [QI] = {"--qi", OPTION_TEXT, "FILE", "the indexer's queries, [total,heads,dim]; f4, f2 or BF16"},
     [KI] = {"--ki", OPTION_TEXT, "FILE", "its keys, [total,dim], or [pages,page size,dim] with --k-pool"},
     [WEIGHTS] = {"--weights", OPTION_TEXT, "FILE", "its heads' weights, f4 [total,heads]"},
-    [TOP_K] = {"--top-k", OPTION_COUNT, "K", "keys for each query", 1, 65536},
+    [TOP_K] = {"--top-k", OPTION_COUNT, "K", "keys for each query (or blocks, with --block-scores)", 1, 65536},
     [OUT] = {"--out", OPTION_TEXT, "FILE", "writes the output, f4 [total,H,D]"},
     [LSE] = {"--lse", OPTION_TEXT, "FILE", "writes log-sum-exp of each row, f4 [total,H]"},
     [LISTS] = {"--lists", OPTION_TEXT, "FILE", "writes the chosen keys, u4 [total,K], ascending, the rest 4294967295"},
     [CHECK] = {"--check", OPTION_FLAG, NULL, "compares with the float64 reference; exit 5 if something is wrong"},
     [MASK] = {"--mask", OPTION_TEXT, "EXPR", "which keys may be chosen, in closed form (default causal)"},
     [WINDOW] = {"--window", OPTION_TEXT, "L,R", "joined to --mask by &"},
+    [BLOCKS + BY_SCORES] = {"--block-scores", OPTION_TEXT, "FILE", "instead of an indexer: a score for each block of queries and block of keys, f4 [nQ,nK], [K/V heads,nQ,nK] or [heads,nQ,nK]; blocks of a sequence after those of the one before"},
+    [BLOCKS + BY_MASS] = {"--mass", OPTION_NUMBER, "T", "instead of --top-k: the fewest blocks that hold this share of exp(score)"},
+    [BLOCKS + BY_PLAIN] = {"--plain-mass", OPTION_FLAG, NULL, "or of the scores themselves"},
+    [BLOCKS + BY_KEEP] = {"--keep", OPTION_TEXT, "F,L", "the first F and the last L blocks a row reaches are chosen in any case"},
+    [BLOCKS + BY_Q] = {"--block-q", OPTION_COUNT, "N", "queries of a block, a power of two from 16 to 256 (default 64)", 1, 65536},
+    [BLOCKS + BY_KV] = {"--block-kv", OPTION_COUNT, "N", "keys of a block, likewise", 1, 65536},
+    [BLOCKS + BY_LISTED] = {"--listed", OPTION_TEXT, "FILE", "writes which blocks are attended to, u1 [sets,nQ,nK]"},
     SPARSE_TENSOR_SPECS,
 };
 /* clang-format on */
@@ -27,12 +35,16 @@ static const struct sparse_command command = {
     .head =
         "usage: rapt topk --q Q.npy --k K.npy --v V.npy --qi QI.npy --ki KI.npy --weights W.npy\n"
         "       --top-k K [OPTIONS]\n"
+        "       rapt topk --q Q.npy --k K.npy --v V.npy --block-scores S.npy --top-k K|--mass T\n"
+        "       [OPTIONS]\n"
         "\n"
         "DeepSeek sparse attention: an indexer scores every key, the sum over its heads of "
         "weight *\n"
         "max(0, qi . ki), and each query attends to the K keys of the largest scores, chosen on "
         "the\n"
-        "device and never read back. Exit status: 0 done, 2 bad input, 3 no usable device, 4 "
+        "device and never read back. With --block-scores, blocks of keys are chosen by scores that "
+        "are\n"
+        "given, for each block of queries. Exit status: 0 done, 2 bad input, 3 no usable device, 4 "
         "the\n"
         "device failed, 5 --check failed.\n",
     .specs = specs,
@@ -170,7 +182,8 @@ static rapt_status run_device(struct sparse_run *run, const struct index_input *
     return status;
 }
 
-static int write_all(struct sparse_run *run, const struct option_value *values)
+static int write_all(struct sparse_run *run, const struct option_value *values,
+                     uint32_t n_score_keys)
 {
     struct output output = {0};
     const rapt_problem *p = &run->attend.problem;
@@ -179,12 +192,50 @@ static int write_all(struct sparse_run *run, const struct option_value *values)
     int code = sparse_write(&output, &specs[OUT], &values[OUT], ARRAY_F4, run->out, out, 3);
     if (!code)
         code = sparse_write(&output, &specs[LSE], &values[LSE], ARRAY_F4, run->lse, out, 2);
-    if (!code)
+    if (!code && run->choices)
         code =
             sparse_write(&output, &specs[LISTS], &values[LISTS], ARRAY_U4, run->choices, lists, 2);
+    if (!code && run->listed)
+        code = topk_write_listed(run, &output, &specs[BLOCKS + BY_LISTED],
+                                 &values[BLOCKS + BY_LISTED], n_score_keys);
     code = code ? code : output_commit(&output);
     output_finish(&output);
     return code;
+}
+
+/* Options that belong to the other way of choosing. */
+static int check_options(const struct option_value *values)
+{
+    const int by_blocks = values[BLOCKS + BY_SCORES].given;
+    static const int of_indexer[] = {QI, KI, WEIGHTS, LISTS};
+    for (int i = 0; by_blocks && i < 4; i++)
+        if (values[of_indexer[i]].given)
+            return cli_fail(CLI_USAGE, "%s is of an indexer: --block-scores has none",
+                            specs[of_indexer[i]].name);
+    for (int i = BY_MASS; !by_blocks && i < N_BLOCK_OPTIONS; i++)
+        if (values[BLOCKS + i].given)
+            return cli_fail(CLI_USAGE, "%s needs --block-scores", specs[BLOCKS + i].name);
+    if (!by_blocks && !values[TOP_K].given)
+        return cli_fail(CLI_USAGE, "--top-k is missing");
+    return 0;
+}
+
+static int by_indexer(struct sparse_run *run, const struct option_value *values,
+                      struct index_input *index, rapt_choice_error *choice, rapt_error *error)
+{
+    int code = read_index(run, values, index);
+    code = code ? code : sparse_open(run);
+    if (code)
+        return code;
+    rapt_status status = run_device(run, index);
+    if (status)
+        return cli_fail_status(status, NULL);
+    if (!values[CHECK].given)
+        return 0;
+    choice->struct_size = sizeof *choice;
+    status = rapt_reference_indexer_check(&run->attend.problem, NULL, &index->problem, run->top_k,
+                                          run->choices, choice);
+    return status ? cli_fail_status(status, "--check") : sparse_check(run, error);
 }
 
 static int run_all(struct sparse_run *run, const struct option_value *values,
@@ -192,29 +243,29 @@ static int run_all(struct sparse_run *run, const struct option_value *values,
 {
     rapt_choice_error choice = {0};
     rapt_error error = {0};
-    if (!values[TOP_K].given)
-        return cli_fail(CLI_USAGE, "--top-k is missing");
-    run->top_k = (uint32_t)values[TOP_K].count;
+    const int by_blocks = values[BLOCKS + BY_SCORES].given;
+    uint32_t n_score_keys = 0;
+    char what[64] = "keys";
+    int code = check_options(values);
+    if (code)
+        return code;
+    run->top_k = values[TOP_K].given ? (uint32_t)values[TOP_K].count : 0;
     run->attend.values[ATTEND_CAUSAL].given = !values[MASK].given;
-    int code = attend_options_check(&run->attend);
+    code = attend_options_check(&run->attend);
     code = code ? code : attend_input(&run->attend);
     if (!code && !rapt_mask_is_closed(run->attend.problem.mask))
         code = cli_fail(CLI_USAGE, "--mask: '%s' has no closed form", values[MASK].text);
-    code = code ? code : read_index(run, values, index);
-    code = code ? code : sparse_open(run);
-    if (code)
-        return code;
-    rapt_status status = run_device(run, index);
-    if (status)
-        return cli_fail_status(status, NULL);
-    if (values[CHECK].given) {
-        choice.struct_size = sizeof choice;
-        status = rapt_reference_indexer_check(&run->attend.problem, NULL, &index->problem,
-                                              run->top_k, run->choices, &choice);
-        code = status ? cli_fail_status(status, "--check") : sparse_check(run, &error);
-    }
-    code = code ? code : write_all(run, values);
-    return code ? code : sparse_report(run, "keys", &choice, &error);
+    if (!code && by_blocks)
+        code = topk_blocks(run, specs + BLOCKS, values + BLOCKS, values[CHECK].given, &choice,
+                           &error, &n_score_keys);
+    else if (!code)
+        code = by_indexer(run, values, index, &choice, &error);
+    code = code ? code : write_all(run, values, n_score_keys);
+    if (by_blocks && run->top_k)
+        snprintf(what, sizeof what, "blocks of keys");
+    else if (by_blocks)
+        snprintf(what, sizeof what, "blocks with %g of the mass", values[BLOCKS + BY_MASS].number);
+    return code ? code : sparse_report(run, what, &choice, &error);
 }
 
 int topk_main(int argc, char **argv)

@@ -86,8 +86,8 @@ def check_goals(*files, status):
 
 
 def check_run():
-    code, stdout, stderr = run(RAPT, "bench", "--suite", "full", "--filter", "^host|^decode 512|^table|blocks 64 1024",
-                               "--repeat", "2", "--json", "out.json")
+    code, stdout, stderr = run(RAPT, "bench", "--suite", "full", "--filter",
+                               "^host|^decode 512|^table|blocks 64 1024|^choose.*segments", "--repeat", "2", "--json", "out.json")
     if code == 3:
         print(stderr)
         if os.environ.get("RAPT_REQUIRE_DEVICE", "0") in ("", "0"):
@@ -98,7 +98,7 @@ def check_run():
     with open("out.json", encoding="utf-8") as file:
         data = json.load(file)
     rows = {row["name"]: row for row in data["rows"]}
-    expect("seven rows", len(rows) == 7, list(rows))
+    expect("eight rows", len(rows) == 8, list(rows))
     for name, row in rows.items():
         expect(f"{name} was not skipped", "skipped" not in row, row)
         if row["kind"] == "host":
@@ -109,6 +109,11 @@ def check_run():
         if row["kind"] == "table":
             expect("the table is right, and took time", row["ok"] and times["median"] > 0, row)
             expect("about a percent of the pairs is listed", 1e-3 < row["listed_pairs"] / 2**34 < 2e-2, row)
+            continue
+        if row["kind"] == "choose":
+            ratio = times["median"] / row["attention_seconds"]["median"]
+            expect("choosing and attending took time",
+                   ratio > 0 and abs(row["of_attention"] / ratio - 1) < 1e-6, row)
             continue
         if "blocks" in name:
             expect(f"{name}: beside dense", row["other"] == "full" and row["of_other"] > 0, row)

@@ -102,7 +102,51 @@ def test_topk():
         assert got == best(scores, k), (row, got, scores)
 
 
+def block_rows(size):
+    for h in range(KV_HEADS):
+        r = 0
+        for b, (q_len, kv_len) in enumerate(zip(Q_LENS, KV_LENS)):
+            for first in range(0, q_len, size):
+                last = min(first + size, q_len) - 1 + kv_len - q_len
+                yield h, r, min(last // size + 1, -(-kv_len // size))
+                r += 1
+
+
+def choose_mass(scores, share):
+    weights = [max(0.0, x) for x in scores]
+    order, got, chosen = sorted(range(len(scores)), key=lambda c: (-scores[c], c)), 0.0, set()
+    for c in order:
+        if sum(weights) > 0 and got >= share * sum(weights):
+            break
+        got += weights[c]
+        chosen.add(c)
+    return chosen
+
+
+def test_topk_blocks():
+    size, n_rows, n_keys = 16, 3, 5
+    scores = numbers(7, KV_HEADS * n_rows * n_keys)
+    path = os.path.join(folder.name, "listed.npy")
+    given = ["--block-scores", save(scores, "f4", (KV_HEADS, n_rows, n_keys)), "--block-q", str(size),
+             "--block-kv", str(size), "--check", "--listed", path]
+    for how in ("top-k", "mass", "kept"):
+        options = {"top-k": ["--top-k", "2"], "mass": ["--mass", "0.5", "--plain-mass"],
+                   "kept": ["--top-k", "1", "--keep", "1,1"]}[how]
+        stdout, _ = call("topk", *tensors(), *given, *options)
+        assert ": ok" in stdout, stdout
+        shape, listed, _ = read_npy_as(path)
+        assert tuple(shape) == (KV_HEADS, n_rows, n_keys), shape
+        for h, r, n in block_rows(size):
+            at = (h * n_rows + r) * n_keys
+            row = scores[at:at + n]
+            want = {"top-k": set(best(row, 2)) - {NONE}, "mass": choose_mass(row, 0.5),
+                    "kept": {0, n - 1}}[how]
+            got = {c for c in range(n_keys) if listed[at + c]}
+            assert got == want, (how, h, r, got, want, row)
+
+
 def test_bad_input():
+    scores = save([0.0] * 12, "f4", (3, 4))
     for command, arguments, words in (
             ("moba", [], "--chunk is missing"),
             ("moba", ["--chunk", "16"], "--top-k is missing"),
@@ -113,7 +157,17 @@ def test_bad_input():
             ("topk", ["--top-k", "3", "--qi", save([0.0] * 8, shape=(1, 1, 8)), "--ki",
                       save([0.0] * 8, shape=(1, 8)), "--weights", save([1.0], shape=(1, 1))],
              "--qi has the shape"),
-            ("topk", ["--top-k", "3", "--mask", "!causal"], "closed form")):
+            ("topk", ["--top-k", "3", "--mask", "!causal"], "closed form"),
+            ("topk", ["--block-scores", scores], "--top-k or --mass is missing"),
+            ("topk", ["--block-scores", scores, "--top-k", "1", "--mass", "1"], "choose one"),
+            ("topk", ["--block-scores", scores, "--mass", "1.5"], "no share"),
+            ("topk", ["--block-scores", scores, "--top-k", "1", "--plain-mass"], "needs --mass"),
+            ("topk", ["--block-scores", scores, "--top-k", "1", "--keep", "-1,0"], "0 or more"),
+            ("topk", ["--block-scores", scores, "--top-k", "1"], r"has the shape \[3, 4\]: expected \[2,1\]"),
+            ("topk", ["--block-scores", scores, "--top-k", "1", "--qi", scores], "--qi is of an indexer"),
+            ("topk", ["--top-k", "1", "--keep", "1,1"], "--keep needs --block-scores"),
+            ("topk", ["--block-scores", scores, "--top-k", "1", "--block-q", "16", "--block-kv", "24"],
+             "block_kv is 24")):
         _, stderr = call(command, *tensors(), *arguments, expect=2)
         assert re.search(words, stderr) and stderr.count("\n") == 1, (command, arguments, stderr)
 
