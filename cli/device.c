@@ -81,7 +81,7 @@ const char *device_type_name(uint32_t type)
 
 rapt_bound_kind device_bound(const rapt_plan_info *plan)
 {
-    return plan->matrix_units  ? RAPT_BOUND_MATRIX_F16
-           : plan->integer_dot ? RAPT_BOUND_INTEGER_DOT
-                               : RAPT_BOUND_PORTABLE;
+    return plan->integer_dot ? RAPT_BOUND_INTEGER_DOT /* decode, beside prefill on matrix units */
+           : plan->matrix_units ? RAPT_BOUND_MATRIX_F16
+                                : RAPT_BOUND_PORTABLE;
 }

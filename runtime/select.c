@@ -138,12 +138,23 @@ static const char *integer_dot_reason(const rapt_caps *caps,
 }
 
 /* f16 is rounded no further, and bf16 has fewer digits; f32 is never rounded. */
-static const char *matrix_query_reason(const struct rapt_select_request *request)
+static const char *matrix_query_reason(const struct rapt_select_request *request, int row)
 {
+    int is_khr = rapt_kernel_name_ends(row, "_cm") || rapt_kernel_name_ends(row, "_cms");
     if (request->q_type == request->kv_type || request->q_type == RAPT_TYPE_F16)
         return NULL;
-    return request->q_type == RAPT_TYPE_F32 ? "queries of f32 are not rounded for them"
-                                            : "queries of bf16 go with K/V of bf16 there";
+    if (request->q_type == RAPT_TYPE_F32)
+        return "queries of f32 are not rounded for them";
+    return is_khr ? NULL : "queries of bf16 go with K/V of bf16 there";
+}
+
+/* The row of a path for the request, whether it can be used or not; in pieces there is "cms" alone.
+ */
+static int matrix_row(const struct rapt_select_request *request, const char *path)
+{
+    if (request->n_kv_segments > 1)
+        return strcmp(path, "cm") == 0 ? find_row("prefill", request->kv_type, "cms") : -1;
+    return find_row("prefill", request->kv_type, path);
 }
 
 /* A tile of a row on matrix units; NULL, or why there is none. */
@@ -162,16 +173,15 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
                                  const char *path)
 {
     struct rapt_kernel_choice choice = {0};
-    int row = find_row("prefill", request->kv_type, path);
+    int row = matrix_row(request, path);
     if (request->path == RAPT_PATH_PORTABLE)
         return "the portable path was asked for";
     if (row < 0)
-        return "no row for K/V of this type";
+        return request->n_kv_segments > 1 ? "their rows read pools in one piece"
+                                          : "no row for K/V of this type";
     const char *why = row_reason(caps, row);
     if (!why)
-        why = matrix_query_reason(request);
-    if (!why && request->n_kv_segments > 1)
-        why = "their rows read pools in one piece";
+        why = matrix_query_reason(request, row);
     if (!why)
         why = matrix_tile(caps, request, row, &choice);
     if (!why && request->path == RAPT_PATH_AUTO && request->integer_dot == RAPT_CHOICE_ALWAYS &&
@@ -251,7 +261,7 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
     struct rapt_tile_budget budget = {.registers = 144,
                                       .decode_registers = 90,
                                       .decode_shared_bytes = 128,
-                                      .matrix_registers = 160,
+                                      .matrix_registers = 256,
                                       .matrix_subgroup_size = caps->subgroup_size};
     if (caps->vendor_id == VENDOR_AMD)
         budget.matrix_subgroup_size = 32;
@@ -263,7 +273,7 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
         budget.decode_registers = budget.registers;
     if (caps->vendor_id == VENDOR_INTEL) {
         budget.registers = budget.decode_registers = 62;
-        budget.matrix_registers = 48;
+        budget.matrix_registers = 128;
         budget.matrix_subgroup_size = caps->min_subgroup_size;
         if (caps->features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL)
             budget.subgroup_size = caps->min_subgroup_size;
@@ -287,7 +297,7 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
 static rapt_status choose_matrix(const rapt_caps *caps, const struct rapt_select_request *request,
                                  struct rapt_kernel_choice *choice)
 {
-    const char *why = matrix_query_reason(request);
+    const char *why = matrix_query_reason(request, choice->kernel);
     if (!why)
         why = matrix_tile(caps, request, choice->kernel, choice);
     if (why)
@@ -336,7 +346,7 @@ enum { MATRIX_TENSOR, MATRIX_NV, MATRIX_KHR, N_MATRIX_PATHS };
 static int on_matrix_units(int kernel)
 {
     return rapt_kernel_name_ends(kernel, "_cm2") || rapt_kernel_name_ends(kernel, "_cm2s") ||
-           rapt_kernel_name_ends(kernel, "_cm");
+           rapt_kernel_name_ends(kernel, "_cm") || rapt_kernel_name_ends(kernel, "_cms");
 }
 
 /* Rows that tests name. With one of the two given, all work goes to it. */
@@ -356,8 +366,8 @@ static rapt_status find_forced(const struct rapt_select_request *request,
         const struct rapt_cpu_family *family = rapt_select_cpu_family(kernel);
         int is_dot = !segments && kernel == find_portable(forced[i].op, request, 1);
         int is_own = kernel == find_portable(forced[i].op, request, 0);
-        for (int m = 0; m < N_MATRIX_PATHS && !segments; m++)
-            if (kernel == find_row(forced[i].op, request->kv_type, matrix_paths[m])) {
+        for (int m = 0; m < N_MATRIX_PATHS && i == 0; m++)
+            if (kernel == matrix_row(request, matrix_paths[m])) {
                 is_own = out->matrix = 1;
                 out->matrix2 = m != MATRIX_KHR;
             }
@@ -392,8 +402,9 @@ static int find_matrix(const rapt_caps *caps, const struct rapt_select_request *
             continue;
         out->matrix = 1;
         out->matrix2 = i != MATRIX_KHR;
-        out->prefill.kernel = find_row("prefill", request->kv_type, matrix_paths[i]);
-        out->decode.kernel = find_portable("decode", request, 0);
+        out->integer_dot = integer_dot_reason(caps, request) == NULL;
+        out->prefill.kernel = matrix_row(request, matrix_paths[i]);
+        out->decode.kernel = find_portable("decode", request, out->integer_dot);
         snprintf(out->why, sizeof out->why, "prefill on matrix units, decode in portable rows%s%s",
                  no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
         return 1;

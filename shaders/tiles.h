@@ -61,12 +61,14 @@ static inline uint32_t rapt_tile_dot_shared_bytes(const uint32_t spec[RAPT_N_SPE
  *
  *   TILE_A  the shape of the matrices: M | N << 8 | K << 16
  *   TILE_B  STRIPS | COLUMNS << 8: rows of matrices a group owns, subgroups that share their columns
- *   TILE_C  dims per slice of K and V, a multiple of COLUMNS * N and of K
+ *   TILE_C  dims per slice of K and V, a multiple of COLUMNS * N and of K; of 32 where K is multiplied
+ *           by scales of blocks (blocked)
  *
  * BLOCK_KV is a multiple of K and N, of COLUMNS * N or a part of it, and a multiple of four times the lanes
- * that share a row in the softmax: SUBGROUP / (STRIPS * M / COLUMNS), at least 1. */
+ * that share a row in the softmax: SUBGROUP / (STRIPS * M / COLUMNS), at least 1, at most a lane per four
+ * keys. */
 static inline uint32_t rapt_tile_matrix_shared_bytes(const uint32_t spec[RAPT_N_SPECS],
-                                                     uint32_t key_bytes)
+                                                     uint32_t key_bytes, int blocked)
 {
     uint32_t block_q = spec[RAPT_SPEC_BLOCK_Q], block_kv = spec[RAPT_SPEC_BLOCK_KV];
     uint32_t slice = spec[RAPT_SPEC_TILE_C];
@@ -75,8 +77,9 @@ static inline uint32_t rapt_tile_matrix_shared_bytes(const uint32_t spec[RAPT_N_
     uint32_t k_slices = (spec[RAPT_SPEC_HEAD_DIM] + slice - 1) / slice;
     uint32_t q = block_q * (k_slices * slice / 4 + 2), stage = 2 * block_kv * (slice / 4 + 2);
     uint32_t scores = block_q * (width / 4 + 1), weights = block_q * (block_kv / 4 + 2);
+    uint32_t factors = blocked ? 8 * (slice / 32) * block_kv : 0;
     return 8 * (q + stage + weights) + 16 * scores + 4 * block_q + key_bytes * block_kv +
-           8 * block_q + 16;
+           8 * block_q + factors + 24;
 }
 
 #endif

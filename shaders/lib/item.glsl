@@ -6,7 +6,9 @@ layout(set = 0, binding = RAPT_BIND_Q, std430) readonly buffer Q1 { uint q_words
 layout(set = 0, binding = RAPT_BIND_WORK, std430) buffer Work { float work_floats[]; };
 
 shared uvec2 key_at[2 * BLOCK_KV]; /* of this tile and of the next, by turns */
-#if HAS_SCALES
+#if defined(COOPMAT) && KEYED
+#include "matrix_scales.glsl"
+#elif HAS_SCALES
 shared uvec2 scale_at[2 * BLOCK_KV];
 #endif
 #ifdef SEGMENTS
@@ -83,7 +85,9 @@ void find_keys(key_tile keys, uint turn)
 #endif
         key_place place = find_key(item.seq, item.kv_head, key);
         key_at[turn * BLOCK_KV + i] = place.element;
-#if HAS_SCALES
+#if defined(COOPMAT) && KEYED
+        keep_scales(i, turn, place.scale);
+#elif HAS_SCALES
         scale_at[turn * BLOCK_KV + i] = place.scale;
 #endif
 #ifdef SEGMENTS

@@ -10,13 +10,14 @@
  *   weights  f16, times 2^15: what is 2^-29 of the largest is still a normal number. The sum of a row
  *            adds what was rounded, so that a rounding all weights share divides out
  *   output   stays in registers from the first key to the last. A column of factors read with a stride of
- *            0 is a matrix of those factors, whatever its layout: O = O * keep + P V takes that product
- *            element by element. P V of a tile is summed from zero: units that cut digits off in a long
- *            sum have but a short one
+ *            0 is a matrix of those factors, whatever its layout: O * keep is taken element by element, and
+ *            not at all where every factor is 1. P V of a tile is summed from zero: units that cut digits off
+ *            in a long sum have but a short one
  *
- * bf16 (SCALED) becomes f16 on its way into `stage`, times the power of two that brings the slice's largest
- * into f16's range: exact but for what is 2^-24 of that and smaller. Products of a slice are multiplied back
- * when they join the sums. Q has one such power for all of the tile.
+ * bf16 becomes f16 on its way into `stage`, times the power of two that brings the slice's largest into f16's
+ * range: exact but for what is 2^-24 of that and smaller. Products of a slice are multiplied back when they
+ * join the sums. Q of bf16 has one such power for all of the tile. Codes of quantized kinds are exact in f16;
+ * where their scales go matrix_kv.glsl says.
  *
  * While a slice is worked on, the next one is on its way from memory into registers, and from there into
  * the other half of `stage`: one barrier a slice, two where it is scaled. shaders/tiles.h has the tile
@@ -25,6 +26,7 @@
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_ballot : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -34,6 +36,11 @@
 #include "kv.glsl"
 #include "logits.glsl"
 #include "output.glsl"
+#define KEYED (KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3)
+#define BLOCKED (KV_TYPE >= RAPT_STORE_INT4)
+#if KV_TYPE > RAPT_STORE_BF16
+#include "codes.glsl"
+#endif
 #include "item.glsl"
 
 layout(constant_id = RAPT_SPEC_SUBGROUP) const uint SUBGROUP = 32;
@@ -54,16 +61,22 @@ const uint Q_PITCH = K_SLICES * SLICE / 4 + 2, PITCH = SLICE / 4 + 2;
 const uint S_PITCH = S_WIDTH / 4 + 1, P_PITCH = BLOCK_KV / 4 + 2;
 const uint STAGE = BLOCK_KV * PITCH;
 
-/* softmax: rows of a subgroup, lanes of a row, rows of a lane, vectors of four keys of a lane */
+/* softmax: rows of a subgroup, lanes of a row, rows of a lane, vectors of four keys of a lane. Where the
+ * keys are too few for all lanes, the last ones do the last row's again and keep it to themselves. */
 const uint ROWS = STRIPS * M / COLUMNS;
-const uint LANES = SUBGROUP > ROWS ? SUBGROUP / ROWS : 1, LANE_ROWS = ROWS * LANES / SUBGROUP;
+const uint MOST_LANES = SUBGROUP > ROWS ? SUBGROUP / ROWS : 1;
+const uint LANES = MOST_LANES < BLOCK_KV / 4 ? MOST_LANES : BLOCK_KV / 4;
+const uint LANE_ROWS = ROWS * LANES > SUBGROUP ? ROWS * LANES / SUBGROUP : 1;
 const uint QUADS = BLOCK_KV / 4 / LANES;
+const bool IDLE_LANES = ROWS * LANES < SUBGROUP;
 
 const uint EIGHTS = SLICE / 8, LOADS = (BLOCK_KV * EIGHTS + WG_SIZE - 1) / WG_SIZE;
-const bool SCALED = KV_TYPE == RAPT_STORE_BF16;
-const float WEIGHT_SHIFT = 15.0, WEIGHT_UNIT = 1.0 / 32768.0;
+const uint BLOCKS = SLICE / 32; /* of a slice, that have scales of their own */
+const bool SCALED_K = KV_TYPE == RAPT_STORE_BF16, SCALED_V = SCALED_K || BLOCKED;
+const bool SCALED_Q = Q_TYPE == RAPT_STORE_BF16;
+const float WEIGHT_SHIFT = 15.0, WEIGHT_UNIT = 1.0 / 32768.0, LEAST_NORMAL = 1.0 / 16384.0;
 /* What the output is counted in. Values of bf16 leave no room for 2^15. */
-const float O_UNIT = SCALED ? 1.0 : WEIGHT_UNIT;
+const float O_UNIT = SCALED_V || KEYED ? 1.0 : WEIGHT_UNIT;
 
 #define A_MATRIX coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
 #define B_MATRIX coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
@@ -76,10 +89,12 @@ shared f16vec4 stage[2 * STAGE];
 shared vec4 s_tile[BLOCK_Q * S_PITCH]; /* at the end, tiles of the output on their way out */
 shared f16vec4 p_tile[BLOCK_Q * P_PITCH];
 shared vec4 factors[BLOCK_Q / 4];
+#if BLOCKED
+shared vec4 k_factors[2 * BLOCKS * BLOCK_KV / 4];
+#endif
 
-C_MATRIX score[STRIPS * S_TILES], o[STRIPS * V_SLICES * O_TILES], keep[STRIPS];
+C_MATRIX score[STRIPS * S_TILES], o[STRIPS * V_SLICES * O_TILES];
 A_MATRIX weight[STRIPS * KEY_STEPS];
-uvec4 next[LOADS];
 float unit, next_unit, q_unit = 1.0; /* of what is staged, of what comes next, of Q */
 bvec2 aligned;
 
@@ -90,7 +105,15 @@ logit_row logit_rows[LANE_ROWS];
 /* Row i of a lane. */
 uint row_of(uint i)
 {
-    return first_row + column * ROWS + i * (SUBGROUP / LANES) + gl_SubgroupInvocationID / LANES;
+    uint slot = gl_SubgroupInvocationID / LANES;
+    if (IDLE_LANES)
+        slot = min(slot, ROWS - 1);
+    return first_row + column * ROWS + i * (SUBGROUP / LANES) + slot;
+}
+
+bool is_idle()
+{
+    return IDLE_LANES && gl_SubgroupInvocationID >= ROWS * LANES;
 }
 
 /* What one subgroup of a group wrote, all of them read. */
@@ -112,14 +135,14 @@ void load_q()
     const uint eights = K_SLICES * EIGHTS;
     float scale = 1.0;
     vec4 a, b;
-    if (SCALED) {
+    if (SCALED_Q) {
         float most = 0.0;
         for (uint t = lane; t < BLOCK_Q * D / 8; t += WG_SIZE) {
             read_q(row_in_item(t / (D / 8)), t % (D / 8) * 8, a, b);
             a = max(abs(a), abs(b));
             most = max(most, max(max(a.x, a.y), max(a.z, a.w)));
         }
-        scale = common_scale(floatBitsToUint(most), 1, q_unit);
+        scale = common_scale(floatBitsToUint(most), q_unit);
     }
     for (uint t = lane; t < BLOCK_Q * eights; t += WG_SIZE) {
         uint d = t % eights * 8;
@@ -138,33 +161,65 @@ bool has_keys()
     return BLOCK_KV == S_WIDTH || column * N < BLOCK_KV;
 }
 
+void add_step(uint slice, uint half_at, uint k)
+{
+    A_MATRIX q[STRIPS];
+    [[unroll]] for (uint r = 0; r < STRIPS; r++)
+        coopMatLoad(q[r], q_tile, (first_row + r * M) * Q_PITCH + (slice * SLICE + k * K) / 4, Q_PITCH,
+                    BY_ROWS);
+    [[unroll]] for (uint n = 0; n < S_TILES; n++) {
+        B_MATRIX keys;
+        if (!has_keys())
+            continue;
+        coopMatLoad(keys, stage, half_at + (n * COLUMNS + column) * N * PITCH + k * (K / 4), PITCH,
+                    BY_COLUMNS);
+        [[unroll]] for (uint r = 0; r < STRIPS; r++)
+            score[r * S_TILES + n] = coopMatMulAdd(q[r], keys, score[r * S_TILES + n]);
+    }
+}
+
+/* The sums of a slice, or of a block of one, begin at zero, and join the others with their factor. */
+C_MATRIX whole[STRIPS * S_TILES];
+
+void part_scores()
+{
+    [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++) {
+        whole[i] = score[i];
+        score[i] = C_MATRIX(0.0);
+    }
+}
+
+#if BLOCKED
 void add_scores(uint slice, uint half_at)
 {
-    C_MATRIX sum[STRIPS * S_TILES];
-    if (SCALED)
-        [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++) {
-            sum[i] = score[i];
-            score[i] = C_MATRIX(0.0);
-        }
-    [[unroll]] for (uint k = 0; k < SLICE / K; k++) {
-        A_MATRIX q[STRIPS];
-        [[unroll]] for (uint r = 0; r < STRIPS; r++)
-            coopMatLoad(q[r], q_tile, (first_row + r * M) * Q_PITCH + (slice * SLICE + k * K) / 4,
-                        Q_PITCH, BY_ROWS);
+    uint factors_at = half_at == 0 ? 0 : BLOCKS * BLOCK_KV;
+    [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+        part_scores();
+        [[unroll]] for (uint k = 0; k < 32 / K; k++)
+            add_step(slice, half_at, b * (32 / K) + k);
         [[unroll]] for (uint n = 0; n < S_TILES; n++) {
-            B_MATRIX keys;
+            C_MATRIX factor;
             if (!has_keys())
                 continue;
-            coopMatLoad(keys, stage, half_at + (n * COLUMNS + column) * N * PITCH + k * (K / 4), PITCH,
-                        BY_COLUMNS);
+            coopMatLoad(factor, k_factors, (factors_at + b * BLOCK_KV + (n * COLUMNS + column) * N) / 4, 0,
+                        BY_ROWS);
             [[unroll]] for (uint r = 0; r < STRIPS; r++)
-                score[r * S_TILES + n] = coopMatMulAdd(q[r], keys, score[r * S_TILES + n]);
+                score[r * S_TILES + n] = whole[r * S_TILES + n] + score[r * S_TILES + n] * factor;
         }
     }
-    if (SCALED)
-        [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++)
-            score[i] = sum[i] + score[i] * unit;
 }
+#else
+void add_scores(uint slice, uint half_at)
+{
+    if (SCALED_K)
+        part_scores();
+    [[unroll]] for (uint k = 0; k < SLICE / K; k++)
+        add_step(slice, half_at, k);
+    if (SCALED_K)
+        [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++)
+            score[i] = whole[i] + score[i] * unit;
+}
+#endif
 
 void store_scores()
 {
@@ -197,7 +252,7 @@ vec4 see_four(vec4 s, int j, ivec2 seen, bool by_bits, uint bits)
     return s;
 }
 
-void weigh_row(uint i, key_tile keys, bool masked)
+void weigh_row(uint i, key_tile keys, bool masked, uint turn)
 {
     uint r = row_of(i), part = gl_SubgroupInvocationID % LANES;
     float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0) * q_unit;
@@ -208,7 +263,11 @@ void weigh_row(uint i, key_tile keys, bool masked)
         see_span(keys, item.row_first + min(r, item.n_rows - 1), seen, bits);
     [[unroll]] for (uint n = 0; n < QUADS; n++) {
         uint at = n * LANES + part, j = keys.begin + 4 * at;
-        s[n] = finish_four(s_tile[r * S_PITCH + at] * scale, i, j, keys.end - 1);
+        s[n] = s_tile[r * S_PITCH + at] * scale;
+#if KEYED
+        s[n] *= k_scales[turn * BLOCK_KV / 4 + at];
+#endif
+        s[n] = finish_four(s[n], i, j, keys.end - 1);
         if (masked)
             s[n] = see_four(s[n], int(j), seen, has_bits(keys), bits);
         most4 = max(most4, s[n]);
@@ -225,19 +284,37 @@ void weigh_row(uint i, key_tile keys, bool masked)
     base[i] = next_base;
     float sum = 0.0;
     [[unroll]] for (uint n = 0; n < QUADS; n++) {
-        f16vec4 p = f16vec4(exp2((s[n] - next_base) * LOGIT_LOG2 + WEIGHT_SHIFT));
-        p_tile[r * P_PITCH + n * LANES + part] = p;
-        sum += dot(vec4(p), vec4(1.0));
+        uint at = n * LANES + part;
+        vec4 p = exp2((s[n] - next_base) * LOGIT_LOG2 + WEIGHT_SHIFT);
+#if KEYED
+        vec4 scales = v_scales[turn * BLOCK_KV / 4 + at] / unit;
+        f16vec4 rounded = f16vec4(p * scales);
+        /* what the sum takes of the weight is what V's scale left of it, where that is told exactly */
+        p = mix(p, vec4(rounded) / scales, greaterThanEqual(abs(vec4(rounded)), vec4(LEAST_NORMAL)));
+#else
+        f16vec4 rounded = f16vec4(p);
+        p = vec4(rounded);
+#endif
+        if (!is_idle())
+            p_tile[r * P_PITCH + at] = rounded;
+        sum += dot(p, vec4(1.0));
     }
     l[i] = l[i] * kept + sum;
-    if (part == 0)
+    if (part == 0 && !is_idle())
         factors[r >> 2][r & 3] = kept;
 }
 
 void load_weights()
 {
     [[unroll]] for (uint r = 0; r < STRIPS; r++) {
-        coopMatLoad(keep[r], factors, (first_row + r * M) / 4, 0, BY_COLUMNS);
+        C_MATRIX keep;
+        coopMatLoad(keep, factors, (first_row + r * M) / 4, 0, BY_COLUMNS);
+        bool same = true;
+        [[unroll]] for (int i = 0; i < keep.length(); i++)
+            same = same && keep[i] == 1.0;
+        if (subgroupBallot(!same) != uvec4(0))
+            [[unroll]] for (uint t = 0; t < V_SLICES * O_TILES; t++)
+                o[r * V_SLICES * O_TILES + t] = o[r * V_SLICES * O_TILES + t] * keep;
         [[unroll]] for (uint k = 0; k < KEY_STEPS; k++)
             coopMatLoad(weight[r * KEY_STEPS + k], p_tile,
                         (first_row + r * M) * P_PITCH + k * (K / 4), P_PITCH, BY_ROWS);
@@ -261,9 +338,9 @@ void add_values(uint slice, uint half_at)
         }
         [[unroll]] for (uint r = 0; r < STRIPS; r++) {
             uint at = (r * V_SLICES + slice) * O_TILES + t;
-            if (SCALED)
+            if (SCALED_V || KEYED)
                 sum[r] = sum[r] * (unit * WEIGHT_UNIT);
-            o[at] = o[at] * keep[r] + sum[r];
+            o[at] = o[at] + sum[r];
         }
     }
 }
@@ -291,22 +368,28 @@ void work_tiles(key_tile keys)
 {
     uint turn = 0, half_at = 0;
     bool more;
-    if (SCALED) {
-        if (lane < 2)
-            largest[lane] = 0;
+    if (lane < 2)
+        largest[lane] = 0;
+#if KEYED
+    if (lane < 2)
+        largest_scale[lane] = 0;
+#endif
+    if (SCALED_Q || SCALED_V || KEYED)
         barrier();
-    }
     find_keys(keys, 0);
     load_q();
     barrier();
     fetch_k(0, 0);
-    stage_next(0, D, 0, 0);
+    stage_k(0, 0, 0);
     barrier();
     unit = next_unit;
     do {
         key_tile next_keys = keys;
         more = next_tile(next_keys, BLOCK_KV, item.kv_begin, item.kv_end);
         find_keys(next_keys, turn ^ 1);
+#if KEYED
+        unit = unit_of_scales(turn);
+#endif
         [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++)
             score[i] = C_MATRIX(0.0);
         [[dont_unroll]] for (uint slice = 0; slice < K_SLICES; slice++) {
@@ -319,26 +402,38 @@ void work_tiles(key_tile keys)
             if (last)
                 store_scores();
             half_at = STAGE - half_at;
-            stage_next(last ? 0 : slice + 1, last ? DV : D, half_at, half_at == 0 ? 0 : 1);
+            if (last)
+                stage_v(0, half_at, turn);
+            else
+                stage_k(slice + 1, half_at, turn);
             barrier();
-            unit = next_unit;
+            if (!KEYED)
+                unit = next_unit;
         }
         bool masked = some_unseen(keys, latest_first, earliest_last);
         [[unroll]] for (uint i = 0; i < LANE_ROWS; i++)
-            weigh_row(i, keys, masked);
+            weigh_row(i, keys, masked, turn);
         group_barrier();
         load_weights();
         [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++) {
-            if (slice + 1 < V_SLICES)
-                fetch_v(slice + 1, turn);
-            else
+            bool last = slice + 1 == V_SLICES;
+            if (last)
                 fetch_k(0, turn ^ 1);
+            else
+                fetch_v(slice + 1, turn);
             add_values(slice, half_at);
+#if KEYED
+            if (slice == 0 && lane == 0) /* all have read it; the tile after the next adds to it */
+                largest_scale[turn] = 0;
+#endif
             half_at = STAGE - half_at;
-            stage_next(slice + 1 < V_SLICES ? slice + 1 : 0, slice + 1 < V_SLICES ? DV : D, half_at,
-                       half_at == 0 ? 0 : 1);
+            if (last)
+                stage_k(0, half_at, turn ^ 1);
+            else
+                stage_v(slice + 1, half_at, turn);
             barrier();
-            unit = next_unit;
+            if (!KEYED)
+                unit = next_unit;
         }
         turn ^= 1;
         keys = next_keys;
@@ -361,7 +456,7 @@ void finish_lane_row(uint i)
     } else if (PLAIN_LOGITS && top[i] != NEG_INF) {
         power = exp2(base[i] - top[i]);
     }
-    bool writes = r < item.n_rows && gl_SubgroupInvocationID % LANES == 0;
+    bool owns = gl_SubgroupInvocationID % LANES == 0 && !is_idle(), writes = owns && r < item.n_rows;
     float factor = 1.0;
     sum *= power * WEIGHT_UNIT;
     if (item.partial == RAPT_DIRECT) {
@@ -373,7 +468,7 @@ void finish_lane_row(uint i)
         work_floats[ml] = highest;
         work_floats[ml + 1] = sum;
     }
-    if (gl_SubgroupInvocationID % LANES == 0)
+    if (owns)
         factors[r >> 2][r & 3] = factor * power * O_UNIT;
 }
 

@@ -8,8 +8,7 @@
  * a word: their words stay as they are until they are unpacked. Nothing past the word of the last
  * byte is read. */
 
-#define IS_BLOCKS (KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0)
-#define IS_NIBBLES (KV_TYPE == RAPT_STORE_INT4 || KV_TYPE == RAPT_STORE_Q4_0)
+#include "codes.glsl"
 
 #define WIDE_SLICE (KV_TYPE == RAPT_STORE_Q4_0 ? 32 : 16)
 const uint K_UNIT = 16 - (SLICE % WIDE_SLICE + D % 16 + 63) / 64 * 8; /* 16 if both are 0 */
@@ -41,60 +40,6 @@ uint dim_of(uint unit, uint e, uint dims)
     if (KV_TYPE == RAPT_STORE_Q4_0 && dims == 16)
         return unit / 2 * 32 + unit % 2 * 8 + e * 16;
     return unit * dims + e * 8;
-}
-
-/* Byte of a row where the codes from dim d on lie. */
-uint byte_of(uint d)
-{
-#if KV_TYPE == RAPT_STORE_Q8_0
-    return d / 32 * 34 + 2 + d % 32;
-#elif KV_TYPE == RAPT_STORE_Q4_0
-    return d / 32 * 18 + 2 + d % 16;
-#elif KV_TYPE == RAPT_STORE_INT4
-    return d / 2;
-#else
-    return d;
-#endif
-}
-
-/* Of the scale of dim d: a half-word of the row (x: its byte), or an element of the scales. */
-uint scale_of(uint row, uint scales, uint d)
-{
-#if KV_TYPE == RAPT_STORE_Q8_0
-    return row + d / 32 * 34;
-#elif KV_TYPE == RAPT_STORE_Q4_0
-    return row + d / 32 * 18;
-#elif KV_TYPE == RAPT_STORE_INT4
-    return scales + d / 32;
-#else
-    return scales;
-#endif
-}
-
-bool half_scales()
-{
-    return KV_TYPE == RAPT_STORE_INT4 || (header.scale_kind & 0xffu) == RAPT_STORE_F16;
-}
-
-/* The word a scale lies in, and the scale out of it. */
-uint scale_word(uint at)
-{
-#if IS_BLOCKS
-    return at >> 2;
-#else
-    return half_scales() ? at >> 1 : at;
-#endif
-}
-
-float scale_in(uint word, uint at)
-{
-#if IS_BLOCKS
-    vec2 halves = unpackHalf2x16(word);
-    return (at & 2u) == 0 ? halves.x : halves.y;
-#else
-    vec2 halves = unpackHalf2x16(word);
-    return !half_scales() ? uintBitsToFloat(word) : (at & 1u) == 0 ? halves.x : halves.y;
-#endif
 }
 
 struct unit_place {
@@ -133,36 +78,6 @@ unit_place v_place(uint n, uint first, uint turn)
 }
 
 /* ---- memory to registers */
-
-/* Codes from byte `at` on, n bytes of them, into next[to], ...: as they lie, with the word they end in;
- * aligned; at any byte. */
-#define FETCH_BLOCK(words, next, to, at, n) \
-    { \
-        uint word = (at) >> 2, last = (n) / 4 - 1 + (((at) >> 1) & 1u); \
-        [[unroll]] for (uint i = 0; i <= (n) / 4; i++) \
-            next[(to) + i] = words[word + min(i, last)]; \
-    }
-#define FETCH_WIDE(words, quads, next, to, at, n) \
-    { \
-        if ((n) == 16) { \
-            uvec4 quad = quads[(at) >> 4]; \
-            [[unroll]] for (uint i = 0; i < (n) / 4; i++) \
-                next[(to) + i] = quad[i]; \
-        } else { \
-            [[unroll]] for (uint i = 0; i < (n) / 4; i++) \
-                next[(to) + i] = words[((at) >> 2) + i]; \
-        } \
-    }
-#define FETCH_BYTES(words, next, to, at, n) \
-    { \
-        uint word = (at) >> 2, shift = ((at) & 3u) * 8, low = words[word]; \
-        [[unroll]] for (uint i = 0; i < (n) / 4; i++) { \
-            uint high = words[word + (shift == 0 && i + 1 == (n) / 4 ? i : i + 1)]; \
-            next[(to) + i] = low >> shift | (high << 1) << (31 - shift); \
-            low = high; \
-        } \
-    }
-#define FETCH_WORD(words, next, to, at, n) next[to] = words[at];
 
 void fetch_k(uint slice, uint turn)
 {
@@ -205,54 +120,6 @@ void fetch_v(uint first, uint turn)
 }
 
 /* ---- registers to shared memory */
-
-vec4 signed_bytes(uint w)
-{
-    return vec4(int(w << 24) >> 24, int(w << 16) >> 24, int(w << 8) >> 24, int(w) >> 24);
-}
-
-float fp8_value(uint code)
-{
-    uint a = code & 0x7fu;
-    float x = a < 8 ? float(a) * 0.001953125 : uintBitsToFloat((a << 20) + 0x3c000000u);
-    return uintBitsToFloat(floatBitsToUint(a == 0x7fu ? uintBitsToFloat(0x7fc00000u) : x) |
-                           (code & 0x80u) << 24);
-}
-
-/* Eight codes, not yet times their scale: of two words, of one where they are nibbles. */
-void unpack_codes(uint x, uint y, out vec4 a, out vec4 b)
-{
-#if KV_TYPE == RAPT_STORE_FP8_E4M3
-    a = vec4(fp8_value(x), fp8_value(x >> 8), fp8_value(x >> 16), fp8_value(x >> 24));
-    b = vec4(fp8_value(y), fp8_value(y >> 8), fp8_value(y >> 16), fp8_value(y >> 24));
-#elif KV_TYPE == RAPT_STORE_INT4
-    a = vec4(int(x << 28) >> 28, int(x << 24) >> 28, int(x << 20) >> 28, int(x << 16) >> 28);
-    b = vec4(int(x << 12) >> 28, int(x << 8) >> 28, int(x << 4) >> 28, int(x) >> 28);
-#elif KV_TYPE == RAPT_STORE_Q4_0
-    a = vec4(x & 15u, x >> 8 & 15u, x >> 16 & 15u, x >> 24 & 15u) - 8.0;
-    b = vec4(y & 15u, y >> 8 & 15u, y >> 16 & 15u, y >> 24 & 15u) - 8.0;
-#else
-    a = signed_bytes(x);
-    b = signed_bytes(y);
-#endif
-}
-
-/* Word i of the codes from byte `at` on, of those kept at next[to], ... */
-#if IS_BLOCKS
-#define CODE_WORD(next, to, at, i) \
-    (((at) & 2u) == 0 ? next[(to) + (i)] : next[(to) + (i)] >> 16 | next[(to) + (i) + 1] << 16)
-#else
-#define CODE_WORD(next, to, at, i) next[(to) + (i)]
-#endif
-/* The words of the e-th eight of them; d is its first dim. */
-#if KV_TYPE == RAPT_STORE_INT4
-#define CODES(next, to, at, e, d) CODE_WORD(next, to, at, e), 0
-#elif KV_TYPE == RAPT_STORE_Q4_0
-#define CODES(next, to, at, e, d) \
-    CODE_WORD(next, to, at, 0) >> ((d) / 16 % 2 * 4), CODE_WORD(next, to, at, 1) >> ((d) / 16 % 2 * 4)
-#else
-#define CODES(next, to, at, e, d) CODE_WORD(next, to, at, 2 * (e)), CODE_WORD(next, to, at, 2 * (e) + 1)
-#endif
 
 #ifndef INTEGER_DOT
 /* dims past the last are zero */

@@ -57,6 +57,8 @@ static int find_or_portable(const char *op, rapt_type type, const char *path)
     int row = find(op, type, path);
     if (row < 0)
         row = find(op, RAPT_TYPE_DEFAULT, path);
+    if (row < 0 && strcmp(path, "cms") == 0)
+        return find("tiled", type, "pts");
     return row < 0 ? find(op, type, "pt") : row;
 }
 
@@ -206,12 +208,13 @@ static void run_tiled(struct check_target *target, const struct row_name *row)
     static const char *const dots[] = {"everything", "pages, unaligned", "splits",
                                        "everything, lists", NULL};
     static const char *const shapes[] = {"d96/32", "d128 gqa8", NULL};
-    const char *const *names = strcmp(row->path, "pts") == 0 ? pieces : dots;
+    const char *const *names = strcmp(row->path, "ptd") == 0 ? dots : pieces;
     run_some(target, row->type, row->path, names);
     if (names == dots && (!compiles_slowly(target) || row->type == RAPT_TYPE_INT8))
         run_some(target, row->type, row->path, shapes + (compiles_slowly(target) ? 1 : 0));
-    target->decode = 1;
-    run_some(target, row->type, row->path, names + 2);
+    target->decode = strcmp(row->op, "tiled") == 0;
+    if (target->decode)
+        run_some(target, row->type, row->path, names + 2);
 }
 
 /* What depends on a tile's rows, keys and lanes, in two sizes of heads. */
@@ -272,6 +275,7 @@ static void run_row(struct check_target *target, const struct row_name *row)
                                       "denormals, -0",
                                       "beyond f16",
                                       NULL};
+    static const char *const mixed[] = {"pages, unaligned", NULL};
     int quick = test_quick();
     if (on_matrix_units(row))
         target->q = row->type == RAPT_TYPE_BF16 ? RAPT_TYPE_BF16 : RAPT_TYPE_F16;
@@ -311,7 +315,7 @@ static void run_row(struct check_target *target, const struct row_name *row)
         run_some(target, RAPT_TYPE_F32, row->path, splits);
     } else if (strcmp(row->op, "logit_reduce") == 0) {
         run_some(target, RAPT_TYPE_F32, row->path, reduced);
-    } else if (strcmp(row->op, "tiled") == 0) {
+    } else if (strcmp(row->op, "tiled") == 0 || strcmp(row->path, "cms") == 0) {
         run_tiled(target, row);
     } else if (row->type >= RAPT_TYPE_INT8) {
         run_quantized(target, row, quick);
@@ -323,6 +327,10 @@ static void run_row(struct check_target *target, const struct row_name *row)
             run_some(target, first, row->path, few);
         else
             run_cases(target, first, row->path, most_shapes(target, row, first));
+        if (strcmp(row->path, "cm") == 0 && first == RAPT_TYPE_F16 && !target->only) {
+            target->q = RAPT_TYPE_BF16; /* goes with K/V of any type */
+            run_some(target, first, row->path, mixed);
+        }
         if (on_matrix_units(row) && first == RAPT_TYPE_BF16 && !quick && !target->only)
             run_some(target, first, row->path, odd);
         for (int i = 1; i < 3 && !row->type && !quick; i++)
