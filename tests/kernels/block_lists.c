@@ -153,6 +153,13 @@ static const struct list_case cases[] = {
      0,
      NORMAL,
      0},
+    {{.name = "segments, and nobody's", SMALL, .heads = 2, .kv_heads = 1, .mask = "full"},
+     PARAMS(.source = RAPT_BLOCKS_SEGMENTS),
+     16,
+     16,
+     0,
+     STRANGE,
+     0},
     {{.name = "segments of long rows", SMALL, .heads = 2, .kv_heads = 1, LONG, .mask = "full"},
      PARAMS(.source = RAPT_BLOCKS_SEGMENTS),
      64,
@@ -240,6 +247,8 @@ static int make_ids(struct list_run *run)
             if (random_below(&p->random, 60) == 0)
                 id = run->c->data == WHOLE ? random_between(&p->random, -2, 3) : id + 1;
             kv[j] = id % 5 == 4 ? 0 : id;
+            if (run->c->data == STRANGE) /* whole blocks of nobody */
+                kv[j] = j / 40 % 2;
         }
         for (uint32_t i = 0; i < n_q; i++)
             of_q[p->cu_q[b] + (int32_t)i] = n_kv + i >= n_q ? kv[n_kv + i - n_q] : 1;
