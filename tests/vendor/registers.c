@@ -216,7 +216,9 @@ static void add_candidates(struct table *table, const struct shape *shape)
 /* Kernels that no type or dim of a plan decides, and those that select keys. */
 static void add_others(struct table *table)
 {
-    static const char *const names[] = {"sparse_scan", "chunk_mean", "moba_gate", "select_top_k"};
+    static const char *const names[] = {"sparse_scan",  "chunk_mean",  "moba_gate",    "select_top_k",
+                                        "moba_lists",   "index_score", "score_lists",  "segment_lists",
+                                        "bitmap_lists", "id_bounds"};
     const struct shape shape = {RAPT_TYPE_F16, 128, 128, 4, "paged"};
     const rapt_caps *caps = &table->vendor.device->caps;
     struct rapt_kernel_choice choice;
