@@ -236,6 +236,48 @@ static void run_with_tiles(struct check_target *target, const struct row_name *r
     }
 }
 
+static int is_one_of(const char *op, const char *const *names)
+{
+    while (*names && strcmp(op, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* Rows that compute no attention from a plan's items; 0 if this is none of them. */
+static int run_other(struct check_target *target, const struct row_name *row)
+{
+    static const char *const moba[] = {"sparse_scan", "moba_gate", "select_top_k", "moba_lists", NULL};
+    static const char *const lists[] = {"score_lists", "segment_lists", "bitmap_lists", "id_bounds",
+                                        NULL};
+    const char *op = row->op;
+    target->kv = row->type ? row->type : RAPT_TYPE_F16;
+    if (strcmp(op, "append") == 0 || strcmp(op, "copy_pages") == 0)
+        target->force_prefill = rapt_kernel_find(target->row) + 1;
+    if (strcmp(op, "append") == 0) {
+        check_run_append(target);
+    } else if (strcmp(op, "rotate_q") == 0) {
+        check_run_rotation(target);
+    } else if (strcmp(op, "copy_pages") == 0) {
+        check_run_copies(target);
+    } else if (strcmp(op, "combine") == 0) {
+        target->n_run = 1;
+        target->n_failed = !check_run_combine(target);
+    } else if (strcmp(op, "chunk_mean") == 0 || is_one_of(op, moba)) {
+        check_run_moba(target);
+        if (strcmp(op, "select_top_k") == 0)
+            check_run_indexer(target);
+    } else if (is_one_of(op, lists)) {
+        check_run_block_lists(target);
+    } else if (strcmp(op, "index_score") == 0) {
+        check_run_indexer(target);
+    } else if (strcmp(row->path, "ptl") == 0) {
+        check_run_token_lists(target);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
 static void run_row(struct check_target *target, const struct row_name *row)
 {
     static const char *const splits[] = {"splits",
@@ -280,37 +322,9 @@ static void run_row(struct check_target *target, const struct row_name *row)
     if (on_matrix_units(row))
         target->q = row->type == RAPT_TYPE_BF16 ? RAPT_TYPE_BF16 : RAPT_TYPE_F16;
     target->decode = strcmp(row->op, "decode") == 0;
-    if (strcmp(row->op, "append") == 0) {
-        target->kv = row->type;
-        target->force_prefill = rapt_kernel_find(target->row) + 1;
-        check_run_append(target);
-    } else if (strcmp(row->op, "rotate_q") == 0) {
-        check_run_rotation(target);
-    } else if (strcmp(row->op, "copy_pages") == 0) {
-        target->force_prefill = rapt_kernel_find(target->row) + 1;
-        check_run_copies(target);
-    } else if (strcmp(row->op, "combine") == 0) {
-        target->n_run = 1;
-        target->n_failed = !check_run_combine(target);
-    } else if (strcmp(row->op, "chunk_mean") == 0) {
-        target->kv = row->type;
-        check_run_moba(target);
-    } else if (strcmp(row->op, "sparse_scan") == 0 || strcmp(row->op, "moba_gate") == 0 ||
-               strcmp(row->op, "select_top_k") == 0 || strcmp(row->op, "moba_lists") == 0) {
-        target->kv = RAPT_TYPE_F16;
-        check_run_moba(target);
-        if (strcmp(row->op, "select_top_k") == 0)
-            check_run_indexer(target);
-    } else if (strcmp(row->op, "score_lists") == 0 || strcmp(row->op, "segment_lists") == 0 ||
-               strcmp(row->op, "bitmap_lists") == 0 || strcmp(row->op, "id_bounds") == 0) {
-        target->kv = RAPT_TYPE_F16;
-        check_run_block_lists(target);
-    } else if (strcmp(row->op, "index_score") == 0) {
-        check_run_indexer(target);
-    } else if (strcmp(row->path, "ptl") == 0) {
-        target->kv = row->type;
-        check_run_token_lists(target);
-    } else if (strcmp(row->op, "merge") == 0) {
+    if (run_other(target, row))
+        return;
+    if (strcmp(row->op, "merge") == 0) {
         target->decode = 1;
         run_some(target, RAPT_TYPE_F32, row->path, splits);
     } else if (strcmp(row->op, "logit_reduce") == 0) {

@@ -6,7 +6,6 @@
 #include "kernel_table.h"
 #include "select.h"
 #include "select_tiles.h"
-#include "snapshot.h"
 #include "tiles.h"
 
 #include <setjmp.h>
@@ -15,69 +14,10 @@
 
 #include <cmocka.h>
 
-#define MAX_DEVICES 64
-static rapt_caps devices[MAX_DEVICES];
-static char names[MAX_DEVICES][64];
-static uint32_t n_devices;
-
-static const rapt_caps *device_named(const char *name)
-{
-    for (uint32_t i = 0; i < n_devices; i++) {
-        size_t n = strlen(name);
-        if (strncmp(names[i], name, n) == 0 && strcmp(names[i] + n, ".txt") == 0)
-            return &devices[i];
-    }
-    fail_msg("there is no snapshot %s", name);
-    return NULL;
-}
-
-static struct rapt_select_request request_of(uint32_t group, uint32_t d, uint32_t dv,
-                                             rapt_type type, uint32_t page_size)
-{
-    return (struct rapt_select_request){
-        .n_q_heads = 2 * group,
-        .n_kv_heads = 2,
-        .head_dim = d,
-        .head_dim_v = dv,
-        .q_type = type,
-        .kv_type = type,
-        .out_type = type,
-        .features = RAPT_FEAT_LSE | RAPT_FEAT_Q_POS | (page_size ? RAPT_FEAT_PAGED : 0),
-        .page_size = page_size,
-    };
-}
+#include "all_snapshots.h"
+#include "select_case.h"
 
 /* ---------------------------------------------------------------------------------------- fits */
-
-static uint32_t n_bindings_of(int kernel)
-{
-    uint32_t n = 0;
-    for (uint32_t bindings = rapt_kernel_bindings(kernel); bindings; bindings &= bindings - 1)
-        n++;
-    return n;
-}
-
-static void check_choice(const char *device, const rapt_caps *caps,
-                         const struct rapt_kernel_choice *choice)
-{
-    if (choice->kernel < 0)
-        return;
-    const char *name = rapt_kernel_name(choice->kernel);
-    uint32_t n_bindings = n_bindings_of(choice->kernel);
-    if (rapt_kernel_unsupported_reason(caps, choice->kernel) ||
-        (rapt_kernel_features(choice->kernel) & ~caps->features))
-        fail_msg("%s: %s is not for this device", device, name);
-    if (choice->shared_bytes > caps->max_shared_memory ||
-        choice->workgroup_size > caps->max_workgroup_invocations ||
-        choice->workgroup_size > caps->max_workgroup_size[0] ||
-        n_bindings > caps->max_storage_buffers)
-        fail_msg("%s: %s with %u lanes, %u bytes, %u buffers passes the limits", device, name,
-                 choice->workgroup_size, choice->shared_bytes, n_bindings);
-    assert_true(choice->workgroup_size > 0 && choice->rows > 0 && choice->block_kv > 0);
-    assert_int_equal(choice->spec[RAPT_SPEC_WG_SIZE], choice->workgroup_size);
-    assert_int_equal(choice->spec[RAPT_SPEC_BLOCK_Q], choice->rows);
-    assert_int_equal(choice->spec[RAPT_SPEC_BLOCK_KV], choice->block_kv);
-}
 
 static int name_ends(int kernel, const char *end)
 {
@@ -402,197 +342,6 @@ static void without_a_decode_row_prefill_takes_all(void **state)
     assert_int_equal(s.decode.kernel, -1);
 }
 
-/* What chips get for f16 at these head dims: rows, keys, lanes of a workgroup and of a subgroup,
- * the shape; nothing where they take portable rows. */
-struct matrix_case {
-    const char *device;
-    uint32_t rows, keys, workgroup, subgroup, m, n, k;
-};
-
-static void check_matrix(const struct matrix_case *expected, uint32_t d, uint32_t dv)
-{
-    struct rapt_select_request request = request_of(4, d, dv, RAPT_TYPE_F16, 16);
-    const rapt_caps *caps = device_named(expected->device);
-    struct rapt_selection s;
-    request.path = RAPT_PATH_COOPMAT;
-    rapt_status forced = rapt_select(caps, &request, &s);
-    request.path = RAPT_PATH_AUTO;
-    assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
-    if (!expected->rows) {
-        assert_int_equal(forced, RAPT_ERROR_UNSUPPORTED);
-        assert_int_equal(s.matrix, 0);
-        assert_non_null(strstr(s.why, "no matrix units: "));
-        return;
-    }
-    assert_int_equal(forced, RAPT_OK);
-    const uint32_t shape = s.prefill.spec[RAPT_SPEC_TILE_A];
-    const struct matrix_case got = {
-        .rows = s.prefill.rows,
-        .keys = s.prefill.block_kv,
-        .workgroup = s.prefill.workgroup_size,
-        .subgroup = s.prefill.spec[RAPT_SPEC_SUBGROUP],
-        .m = shape & 0xff,
-        .n = shape >> 8 & 0xff,
-        .k = shape >> 16,
-    };
-    if (!s.matrix || strcmp(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cm") != 0 ||
-        memcmp(&got.rows, &expected->rows, sizeof got - offsetof(struct matrix_case, rows)) != 0)
-        fail_msg("%s, %u/%u: %u rows, %u keys, %u lanes in subgroups of %u, %ux%ux%u (%s)",
-                 expected->device, d, dv, got.rows, got.keys, got.workgroup, got.subgroup, got.m,
-                 got.n, got.k, s.why);
-    check_choice(expected->device, caps, &s.prefill);
-    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
-    const int asks = caps->min_subgroup_size != caps->max_subgroup_size;
-    assert_int_equal(s.prefill.required_subgroup_size, asks ? got.subgroup : 0);
-}
-
-static int without_matrix_row(void)
-{
-    const char *reason = rapt_kernel_absent_reason(rapt_kernel_find("prefill_f16_cm"));
-    if (reason)
-        print_message("prefill_f16_cm is absent: %s\n", reason);
-    return reason != NULL;
-}
-
-static void chips_get_matrix_tiles(void **state)
-{
-    (void)state;
-    static const struct matrix_case d128[] = {
-        {"navi31", 64, 64, 128, 32, 16, 16, 16},  {"navi33", 64, 64, 128, 32, 16, 16, 16},
-        {"phoenix", 64, 64, 128, 32, 16, 16, 16}, {"gfx1150", 64, 64, 128, 32, 16, 16, 16},
-        {"gfx1151", 64, 64, 128, 32, 16, 16, 16}, {"gfx1200", 64, 64, 128, 32, 16, 16, 16},
-        {"gfx1201", 64, 64, 128, 32, 16, 16, 16}, {"tu102", 64, 32, 128, 32, 16, 16, 16},
-        {"ga102", 64, 32, 128, 32, 16, 16, 16},   {"ad102", 64, 32, 128, 32, 16, 16, 16},
-        {"gb202", 64, 32, 128, 32, 16, 16, 16},   {"a770", 32, 32, 256, 8, 8, 8, 16},
-        {"arl-h", 32, 32, 256, 8, 8, 8, 16},      {"b580", 64, 16, 256, 16, 8, 16, 16},
-        {"lnl", 64, 16, 256, 16, 8, 16, 16},
-    };
-    static const char *const without[] = {"polaris10", "vega10", "navi10", "navi21", "tgl",
-                                          "mtl",       "a730",   "a740",   "a750",   "moltenvk"};
-    if (without_matrix_row())
-        return;
-    for (size_t i = 0; i < sizeof d128 / sizeof d128[0]; i++)
-        check_matrix(&d128[i], 128, 128);
-    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
-        check_matrix(&(struct matrix_case){.device = without[i]}, 128, 128);
-}
-
-/* Intel's lanes hold 128 numbers, and workgroups of one matrix row hold few lanes: at these dims
- * nothing fits without spills. */
-static int would_spill(const char *name, const rapt_caps *caps, uint32_t head_dim_v)
-{
-    int narrow = strcmp(name, "a770.txt") == 0 || strcmp(name, "arl-h.txt") == 0;
-    int wide = strcmp(name, "b580.txt") == 0 || strcmp(name, "lnl.txt") == 0;
-    return (narrow && head_dim_v >= 256) ||
-           (wide && head_dim_v == 512 && caps->max_shared_memory <= 32768);
-}
-
-/* Fewer rows where shared memory is short, never by much at once (they decide how often K and V are
- * read); matrix units at all head dims that fit, on every chip that has them. */
-static void matrix_tiles_step_down(void **state)
-{
-    (void)state;
-    static const uint32_t dims[][2] = {{8, 8},     {40, 72},   {64, 64},   {80, 80},  {96, 96},
-                                       {128, 128}, {192, 128}, {256, 256}, {576, 512}};
-    if (without_matrix_row())
-        return;
-    for (uint32_t i = 0; i < n_devices; i++) {
-        rapt_caps caps = devices[i];
-        if (!(caps.features & RAPT_FEATURE_COOPMAT) || caps.n_coopmat_shapes == 0 ||
-            caps.device_type == VK_PHYSICAL_DEVICE_TYPE_CPU || strcmp(names[i], "mtl.txt") == 0)
-            continue;
-        for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
-            uint32_t least = 0;
-            for (caps.max_shared_memory = 32768; caps.max_shared_memory <= 131072;
-                 caps.max_shared_memory += 16384) {
-                struct rapt_select_request request =
-                    request_of(4, dims[d][0], dims[d][1], RAPT_TYPE_F16, 0);
-                struct rapt_selection s;
-                assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
-                if (would_spill(names[i], &caps, dims[d][1])) {
-                    assert_int_equal(s.matrix, 0);
-                    assert_non_null(strstr(s.why, "would spill"));
-                    continue;
-                }
-                if (!s.matrix || 2 * s.prefill.rows < least ||
-                    (least && s.prefill.rows > 4 * least))
-                    fail_msg("%s, %u/%u, %u bytes: %u rows, %u keys, %s", names[i], dims[d][0],
-                             dims[d][1], caps.max_shared_memory, s.prefill.rows, s.prefill.block_kv,
-                             s.why);
-                least = s.prefill.rows;
-                check_choice(names[i], &caps, &s.prefill);
-            }
-        }
-    }
-}
-
-static void matrix_units_when_not(void **state)
-{
-    (void)state;
-    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
-    struct rapt_selection s;
-    const rapt_caps *gpu = device_named("navi31"), *cpu = device_named("lavapipe-26.1");
-    rapt_caps caps = *gpu;
-    request.path = RAPT_PATH_COOPMAT2;
-    assert_int_equal(rapt_select(device_named("gb202"), &request, &s), RAPT_ERROR_UNSUPPORTED);
-    request.path = RAPT_PATH_PORTABLE;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_pt");
-    if (without_matrix_row())
-        return;
-    request.path = RAPT_PATH_COOPMAT;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    caps.features &= ~RAPT_FEATURE_COOPMAT;
-    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(rapt_last_error(), "needs coopmat"));
-    caps.features = gpu->features & ~RAPT_FEATURE_SUBGROUP_SIZE_CONTROL;
-    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(rapt_last_error(), "several sizes"));
-    request.q_type = RAPT_TYPE_F32;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(rapt_last_error(), "queries of f32"));
-    request.q_type = RAPT_TYPE_BF16; /* has fewer digits than f16 */
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cm");
-    request.q_type = RAPT_TYPE_F16;
-    request.n_kv_segments = 2;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cms");
-    assert_string_equal(rapt_kernel_name(s.decode.kernel), "tiled_f16_pts");
-    request.n_kv_segments = 1;
-    request.kv_type = RAPT_TYPE_INT8;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_int8_cm");
-    request.path = RAPT_PATH_AUTO;
-    request.integer_dot = RAPT_CHOICE_ALWAYS; /* what was asked for comes first */
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "tiled_int8_ptd");
-    assert_int_equal(s.matrix, 0);
-    assert_non_null(strstr(s.why, "integer dot products were asked for"));
-    request.path = RAPT_PATH_COOPMAT;
-    request.integer_dot = RAPT_CHOICE_NEVER;
-    request.kv_type = RAPT_TYPE_F32;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
-    request.kv_type = RAPT_TYPE_F16;
-    request.block_q = 24;
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(rapt_last_error(), "block_q"));
-    request.path = RAPT_PATH_AUTO; /* portable rows have such a tile */
-    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
-    assert_int_equal(s.prefill.rows, 24);
-    assert_int_equal(s.matrix, 0);
-
-    /* the CPU driver's own rows are faster; asked for, they run */
-    request.block_q = 0;
-    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_lp");
-    assert_non_null(strstr(s.why, "a CPU driver's are slower"));
-    request.path = RAPT_PATH_COOPMAT;
-    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
-    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cm");
-    assert_int_equal(s.prefill.spec[RAPT_SPEC_TILE_A], 8 | 8 << 8 | 8 << 16);
-}
-
 static void too_few_storage_buffers_are_told(void **state)
 {
     (void)state;
@@ -697,28 +446,10 @@ static void explained_without_a_device(void **state)
                      RAPT_ERROR_ARGUMENT);
 }
 
-static int read_devices(const char *folder)
-{
-    char path[1024];
-    snprintf(path, sizeof path, "%s/LIST", folder);
-    FILE *list = fopen(path, "r");
-    if (!list)
-        return 0;
-    while (n_devices < MAX_DEVICES && fscanf(list, "%63s", names[n_devices]) == 1) {
-        if (!snapshot_read(folder, names[n_devices], &devices[n_devices]))
-            break;
-        n_devices++;
-    }
-    fclose(list);
-    return n_devices >= 35;
-}
-
 int main(void)
 {
-    if (!read_devices(RAPT_TEST_DEVICES)) {
-        fprintf(stderr, "cannot read the snapshots in %s\n", RAPT_TEST_DEVICES);
+    if (!read_devices(RAPT_TEST_DEVICES))
         return 1;
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_fits_every_device),
         cmocka_unit_test(quantized_shapes_fit),
@@ -729,9 +460,6 @@ int main(void)
         cmocka_unit_test(subgroups_are_asked_for_within_limits),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
-        cmocka_unit_test(chips_get_matrix_tiles),
-        cmocka_unit_test(matrix_tiles_step_down),
-        cmocka_unit_test(matrix_units_when_not),
         cmocka_unit_test(too_few_storage_buffers_are_told),
         cmocka_unit_test(knobs_are_honoured_or_refused),
         cmocka_unit_test(rows_by_name),

@@ -7,7 +7,6 @@
 #include "kernel_table.h"
 #include "select.h"
 #include "select_tuned.h"
-#include "snapshot.h"
 
 #include <rapt/tiles.h>
 
@@ -20,21 +19,7 @@
 
 #include <cmocka.h>
 
-#define MAX_DEVICES 64
-static rapt_caps devices[MAX_DEVICES];
-static char names[MAX_DEVICES][64];
-static uint32_t n_devices;
-
-static const rapt_caps *device_named(const char *name)
-{
-    for (uint32_t i = 0; i < n_devices; i++) {
-        size_t n = strlen(name);
-        if (strncmp(names[i], name, n) == 0 && strcmp(names[i] + n, ".txt") == 0)
-            return &devices[i];
-    }
-    fail_msg("there is no snapshot %s", name);
-    return NULL;
-}
+#include "all_snapshots.h"
 
 static struct rapt_select_request request_of(uint32_t d, uint32_t dv, rapt_type type)
 {
@@ -465,28 +450,10 @@ static void shipped_rows_name_candidates(void **state)
     }
 }
 
-static int read_devices(const char *folder)
-{
-    char path[1024];
-    snprintf(path, sizeof path, "%s/LIST", folder);
-    FILE *list = fopen(path, "r");
-    if (!list)
-        return 0;
-    while (n_devices < MAX_DEVICES && fscanf(list, "%63s", names[n_devices]) == 1) {
-        if (!snapshot_read(folder, names[n_devices], &devices[n_devices]))
-            break;
-        n_devices++;
-    }
-    fclose(list);
-    return n_devices >= 35;
-}
-
 int main(void)
 {
-    if (!read_devices(RAPT_TEST_DEVICES)) {
-        fprintf(stderr, "cannot read the snapshots in %s\n", RAPT_TEST_DEVICES);
+    if (!read_devices(RAPT_TEST_DEVICES))
         return 1;
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(candidates_fit),
         cmocka_unit_test(cpu_candidates_are_bounded),
