@@ -4,6 +4,7 @@
  * it needs sums over the sequences before it, and of ids their bounds by blocks. */
 
 #include "sparse.h"
+#include "step_inputs.h"
 
 #include "checked.h"
 #include "error.h"
@@ -345,7 +346,7 @@ static rapt_status check_outputs(struct recording *rec, rapt_buffer *bound)
     rec->push.rapt_blocks_listed_stride = r->listed.buffer ? r->listed_stride : 0;
     rec->push.rapt_blocks_tell_overflow = r->overflow.buffer != VK_NULL_HANDLE;
     for (int i = 0; i < SPARSE_N_PIPELINES; i++) {
-        rec->bindings[i].buffers[RAPT_BIND_STEP] = rapt_sparse_tables(sparse->plan, r->step->slot);
+        rec->bindings[i].buffers[RAPT_BIND_STEP] = rapt_step_tables(sparse->plan, r->step->slot);
         rec->bindings[i].buffers[RAPT_BIND_WORK] = work;
         rec->bindings[i].fallback = rec->bindings[i].buffers[RAPT_BIND_STEP];
     }

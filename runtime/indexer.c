@@ -3,6 +3,7 @@
 /* An indexer's choice of keys: scores of so many queries at a time, the top k of each. */
 
 #include "sparse.h"
+#include "step_inputs.h"
 
 #include "checked.h"
 #include "error.h"
@@ -238,7 +239,7 @@ static rapt_status check_outputs(struct recording *rec)
     rapt_buffer scores = rapt_sparse_part(&r->workspace, rec->at.scores, rec->at.score_bytes);
     for (int i = 0; i < SPARSE_N_PIPELINES; i++) {
         rapt_buffer *bound = rec->bindings[i].buffers;
-        bound[RAPT_BIND_STEP] = rapt_sparse_tables(sparse->plan, r->step->slot);
+        bound[RAPT_BIND_STEP] = rapt_step_tables(sparse->plan, r->step->slot);
         bound[RAPT_BIND_WORK] = rapt_sparse_part(&r->workspace, 0, rec->at.sum_bytes);
         bound[RAPT_BIND_OUT] = scores;
         rec->bindings[i].fallback = bound[RAPT_BIND_STEP];

@@ -5,6 +5,7 @@
  * choices do for the whole step. */
 
 #include "sparse.h"
+#include "step_inputs.h"
 
 #include "checked.h"
 #include "error.h"
@@ -268,7 +269,7 @@ static rapt_status check_outputs(struct recording *rec)
                                   &choices, &rec->push.rapt_sparse_lists_base);
     for (int i = 0; i < SPARSE_N_PIPELINES; i++) {
         rec->bindings[i].buffers[RAPT_BIND_STEP] =
-            rapt_sparse_tables(moba->sparse.plan, r->step->slot);
+            rapt_step_tables(moba->sparse.plan, r->step->slot);
         rec->bindings[i].buffers[RAPT_BIND_WORK] = work;
         rec->bindings[i].fallback = rec->bindings[i].buffers[RAPT_BIND_STEP];
     }

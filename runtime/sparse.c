@@ -90,11 +90,6 @@ rapt_buffer rapt_sparse_part(const rapt_buffer *workspace, uint64_t offset, uint
     return (rapt_buffer){workspace->buffer, workspace->offset + offset, n_bytes};
 }
 
-rapt_buffer rapt_sparse_tables(const rapt_plan *plan, uint32_t slot)
-{
-    return rapt_step_tables(plan, slot);
-}
-
 /* ----------------------------------------------------------------------------------- dispatches */
 
 rapt_status rapt_sparse_check_dispatch(const struct rapt_sparse *sparse, uint32_t slot,

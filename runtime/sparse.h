@@ -49,9 +49,6 @@ uint64_t rapt_sparse_align(uint64_t n_bytes);
 /* The same for a part of a workspace that was checked as a whole. */
 rapt_buffer rapt_sparse_part(const rapt_buffer *workspace, uint64_t offset, uint64_t n_bytes);
 
-/* The step's block, as binding RAPT_BIND_STEP. */
-rapt_buffer rapt_sparse_tables(const rapt_plan *plan, uint32_t slot);
-
 /* Whether one more record fits; names the buffer that does not. */
 rapt_status rapt_sparse_check_dispatch(const struct rapt_sparse *sparse, uint32_t slot,
                                        enum sparse_pipeline pipeline,
