@@ -66,6 +66,17 @@ static VkResult allocate(rapt_easy_buffer *buffer, const VkMemoryRequirements *n
     return result;
 }
 
+/* Asked before a buffer is made too: drivers are not to be asked for one beyond their limits. */
+static rapt_status check_bytes(const rapt_easy *easy, const char *name, uint64_t n_bytes)
+{
+    const uint64_t most = easy->caps->max_memory_allocation;
+    if (most == 0 || n_bytes <= most)
+        return RAPT_OK;
+    return rapt_fail(RAPT_ERROR_DEVICE_MEMORY,
+                     "%s needs %llu bytes: the device allocates at most %llu at once", name,
+                     (unsigned long long)n_bytes, (unsigned long long)most);
+}
+
 static rapt_status make(rapt_easy_buffer *buffer, const char *name, int mapped)
 {
     rapt_easy *easy = buffer->easy;
@@ -76,6 +87,9 @@ static rapt_status make(rapt_easy_buffer *buffer, const char *name, int mapped)
                                         VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                                         VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+    rapt_status status = check_bytes(easy, name, buffer->n_bytes);
+    if (status != RAPT_OK)
+        return status;
     VkResult result = easy->vk.vkCreateBuffer(device, &info, NULL, &buffer->buffer);
     if (result != VK_SUCCESS) {
         buffer->buffer = VK_NULL_HANDLE;
@@ -83,11 +97,9 @@ static rapt_status make(rapt_easy_buffer *buffer, const char *name, int mapped)
     }
     VkMemoryRequirements needs;
     easy->vk.vkGetBufferMemoryRequirements(device, buffer->buffer, &needs);
-    if (easy->caps->max_memory_allocation && needs.size > easy->caps->max_memory_allocation)
-        return rapt_fail(RAPT_ERROR_DEVICE_MEMORY,
-                         "%s needs %llu bytes: the device allocates at most %llu at once", name,
-                         (unsigned long long)needs.size,
-                         (unsigned long long)easy->caps->max_memory_allocation);
+    status = check_bytes(easy, name, needs.size);
+    if (status != RAPT_OK)
+        return status;
     VkMemoryPropertyFlags flags = 0;
     result = allocate(buffer, &needs, mapped, &flags);
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
