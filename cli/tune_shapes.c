@@ -100,7 +100,9 @@ int tune_read_shapes(const char *path, struct tune_shape *shapes, size_t *out_n)
     *out_n = 0;
     if (!path) {
         for (const char *at = built_in; *at && !code; at += strcspn(at, "\n") + 1) {
-            snprintf(line, sizeof line, "%.*s", (int)strcspn(at, "\n"), at);
+            size_t length = strcspn(at, "\n");
+            memcpy(line, at, length); /* built-in lines are short */
+            line[length] = 0;
             code = add_line("built in", number++, line, shapes, out_n);
         }
         return code;
