@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "select_matrix.h"
 
-#include "kv_format.h"
 #include "numbers.h"
 #include "select_tiles.h"
 #include "tiles.h"
-
-/* VkComponentTypeKHR */
-#define COMPONENT_F16 0u
-#define COMPONENT_F32 1u
 
 #define SLICE_DIMS 64u /* of K and V on their way through shared memory */
 
@@ -24,16 +19,24 @@ struct matrix_tile {
 static const struct shape shapes[] = {
     {16, 16, 16}, {8, 16, 16}, {16, 8, 16}, {8, 8, 16}, {8, 8, 8}};
 
-static int has_shape(const rapt_caps *caps, const struct shape *shape)
+int rapt_select_has_matrix(const rapt_caps *caps, uint32_t m, uint32_t n, uint32_t k)
 {
     for (uint32_t i = 0; i < caps->n_coopmat_shapes; i++)
-        if (caps->coopmat_shapes[i].m == shape->m && caps->coopmat_shapes[i].n == shape->n &&
-            caps->coopmat_shapes[i].k == shape->k && caps->coopmat_shapes[i].a == COMPONENT_F16 &&
+        if (caps->coopmat_shapes[i].m == m && caps->coopmat_shapes[i].n == n &&
+            caps->coopmat_shapes[i].k == k && caps->coopmat_shapes[i].a == COMPONENT_F16 &&
             caps->coopmat_shapes[i].b == COMPONENT_F16 &&
             caps->coopmat_shapes[i].c == COMPONENT_F32 &&
             caps->coopmat_shapes[i].r == COMPONENT_F32)
             return 1;
     return 0;
+}
+
+uint32_t rapt_select_matrix_lanes(const rapt_caps *caps, uint32_t subgroup)
+{
+    uint32_t lanes = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
+    if (caps->max_workgroup_subgroups)
+        lanes = rapt_min_u32(lanes, subgroup * caps->max_workgroup_subgroups);
+    return lanes;
 }
 
 uint32_t rapt_select_matrix_subgroup(const rapt_caps *caps, int *out_ask)
@@ -115,41 +118,28 @@ static int is_whole(const struct matrix_tile *tile)
 static void fill_choice(const struct matrix_tile *tile, const struct rapt_select_request *request,
                         struct rapt_kernel_choice *choice)
 {
-    choice->workgroup_size = workgroup_of(tile);
-    choice->rows = tile->rows;
-    choice->block_kv = tile->keys;
-    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
-    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
-    choice->spec[RAPT_SPEC_BLOCK_Q] = tile->rows;
-    choice->spec[RAPT_SPEC_BLOCK_KV] = tile->keys;
+    rapt_select_fill_sizes(request, workgroup_of(tile), tile->rows, tile->keys, choice);
     choice->spec[RAPT_SPEC_SUBGROUP] = tile->subgroup;
     choice->spec[RAPT_SPEC_TILE_A] = tile->shape.m | tile->shape.n << 8 | tile->shape.k << 16;
     choice->spec[RAPT_SPEC_TILE_B] = 1 | tile->columns << 8;
     choice->spec[RAPT_SPEC_TILE_C] = tile->slice;
     choice->spec[RAPT_SPEC_TILE_D] = 0;
     choice->shared_bytes = rapt_tile_matrix_shared_bytes(
-        choice->spec,
-        rapt_tile_key_bytes(rapt_kv_row_scales(request->kv_type, request->head_dim) != 0,
-                            request->n_kv_segments > 1),
-        is_blocked(request->kv_type));
+        choice->spec, rapt_select_key_bytes(request), is_blocked(request->kv_type));
 }
 
 /* Whether the tile with these rows, keys and columns does; the choice is what it would be. */
 static int try_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                     struct matrix_tile *tile, uint32_t most, struct rapt_kernel_choice *choice)
 {
-    uint32_t limit =
-        request->shared_memory_limit ? request->shared_memory_limit : caps->max_shared_memory;
-    uint32_t lanes = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
-    if (caps->max_workgroup_subgroups)
-        lanes = rapt_min_u32(lanes, tile->subgroup * caps->max_workgroup_subgroups);
     tile->slice = slice_of(
         rapt_max_u32(request->head_dim, request->head_dim_v),
         rapt_max_u32(tile->columns * tile->shape.n, is_blocked(request->kv_type) ? 32 : 16));
     if (!is_whole(tile))
         return 0;
     fill_choice(tile, request, choice);
-    return choice->shared_bytes <= limit && choice->workgroup_size <= lanes &&
+    return choice->shared_bytes <= rapt_select_shared_limit(caps, request) &&
+           choice->workgroup_size <= rapt_select_matrix_lanes(caps, tile->subgroup) &&
            lane_registers(tile, request) <= most;
 }
 
@@ -158,13 +148,12 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
                                     struct rapt_kernel_choice *choice)
 {
     static const uint32_t rows[] = {64, 32, 16, 8}, keys[] = {64, 32, 16};
-    uint32_t asked = request->pages_per_block ? request->pages_per_block * request->page_size
-                                              : request->block_kv;
+    uint32_t asked = rapt_select_keys_asked(request);
     struct matrix_tile tile = {0};
     /* where a product is a page of code, tiles are to be small */
     int ask_size, found = -1, is_cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     for (int i = 0; found < 0 && i < (int)(sizeof shapes / sizeof shapes[0]); i++)
-        if (has_shape(caps, &shapes[i]))
+        if (rapt_select_has_matrix(caps, shapes[i].m, shapes[i].n, shapes[i].k))
             found = i;
     if (found < 0)
         return "the device has no matrices of f16 with sums of f32 in a shape they know";

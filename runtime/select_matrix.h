@@ -6,6 +6,10 @@
 
 #include "select.h"
 
+/* VkComponentTypeKHR */
+#define COMPONENT_F16 0u
+#define COMPONENT_F32 1u
+
 /* Fills workgroup_size, required_subgroup_size, rows, block_kv, shared_bytes and the tile constants
  * of spec, leaving the rest of the choice alone. Returns NULL, or why no tile of them does what is
  * asked: static text. */
@@ -15,5 +19,11 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
 
 /* The size subgroups will have: the only one there is, or (out_ask) one to ask for. 0 where neither. */
 uint32_t rapt_select_matrix_subgroup(const rapt_caps *caps, int *out_ask);
+
+/* Lanes a workgroup of such subgroups may have. */
+uint32_t rapt_select_matrix_lanes(const rapt_caps *caps, uint32_t subgroup);
+
+/* Whether a subgroup has matrices of f16 with sums of f32 in this shape. */
+int rapt_select_has_matrix(const rapt_caps *caps, uint32_t m, uint32_t n, uint32_t k);
 
 #endif

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "select_matrix2.h"
 
-#include "kv_format.h"
-#include "numbers.h"
 #include "select_matrix.h"
 #include "select_tiles.h"
 #include "tiles.h"
 #include "tiles2.h"
-
-/* VkComponentTypeKHR */
-#define COMPONENT_F16 0u
-#define COMPONENT_F32 1u
 
 #define STEP_DIMS 64u         /* of K and V in a matrix, of V half where shared memory is short */
 #define OUTPUT_REGISTERS 128u /* of a lane */
@@ -32,39 +26,21 @@ static uint32_t step_of(uint32_t dims, uint32_t most, uint32_t unit)
     return round_up((dims + parts - 1) / parts, unit);
 }
 
-static uint32_t shared_limit(const rapt_caps *caps, const struct rapt_select_request *request)
-{
-    return request->shared_memory_limit ? request->shared_memory_limit : caps->max_shared_memory;
-}
-
-static uint32_t keys_asked(const struct rapt_select_request *request)
-{
-    return request->pages_per_block ? request->pages_per_block * request->page_size
-                                    : request->block_kv;
-}
-
 static void fill_choice(const struct tile *tile, const struct rapt_select_request *request,
                         struct rapt_kernel_choice *choice)
 {
-    choice->workgroup_size = tile->workgroup;
-    choice->rows = tile->rows;
-    choice->block_kv = tile->keys;
-    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
-    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
-    choice->spec[RAPT_SPEC_BLOCK_Q] = tile->rows;
-    choice->spec[RAPT_SPEC_BLOCK_KV] = tile->keys;
+    rapt_select_fill_sizes(request, tile->workgroup, tile->rows, tile->keys, choice);
     choice->spec[RAPT_SPEC_TILE_A] = tile->m | tile->n_s << 8;
     choice->spec[RAPT_SPEC_TILE_B] = tile->n_o | tile->k_s << 8;
     choice->spec[RAPT_SPEC_TILE_C] = 0;
     choice->spec[RAPT_SPEC_TILE_D] = 0;
-    uint32_t key_bytes =
-        rapt_tile_key_bytes(rapt_kv_row_scales(request->kv_type, request->head_dim) != 0, 0);
-    choice->shared_bytes = rapt_tile_matrix2_shared_bytes(choice->spec, key_bytes);
+    choice->shared_bytes =
+        rapt_tile_matrix2_shared_bytes(choice->spec, rapt_select_key_bytes(request));
 }
 
 static const char *no_tile(const struct rapt_select_request *request)
 {
-    return request->block_q || keys_asked(request) || request->shared_memory_limit
+    return request->block_q || rapt_select_keys_asked(request) || request->shared_memory_limit
                ? "no tile of that block_q, block_kv and shared_memory_limit"
                : "no tile of these head dims fits registers and shared memory";
 }
@@ -78,7 +54,7 @@ static int tensor_fits(const rapt_caps *caps, uint32_t i, const struct rapt_sele
 {
     const uint32_t m = caps->coopmat2_shapes[i].m, n = caps->coopmat2_shapes[i].n;
     const uint32_t k = caps->coopmat2_shapes[i].k, lanes = caps->coopmat2_shapes[i].workgroup;
-    uint32_t shared = shared_limit(caps, request), most = caps->coopmat2_max_dimension;
+    uint32_t shared = rapt_select_shared_limit(caps, request), most = caps->coopmat2_max_dimension;
     most = most && most < 255 ? most : 255;
     if (!m || !n || !k || !lanes || rows % m != 0 || keys % n != 0 || keys % k != 0)
         return 0;
@@ -114,7 +90,7 @@ const char *rapt_select_tensor_tile(const rapt_caps *caps,
                                     struct rapt_kernel_choice *choice)
 {
     static const uint32_t rows[] = {64, 32, 16}, keys[] = {64, 32, 16};
-    uint32_t asked = keys_asked(request), n_entries = 0;
+    uint32_t asked = rapt_select_keys_asked(request), n_entries = 0;
     for (uint32_t i = 0; i < caps->n_coopmat2_shapes; i++)
         n_entries += (uint32_t)is_float_entry(caps, i);
     if (n_entries == 0)
@@ -143,18 +119,11 @@ static int find_square(const rapt_caps *caps, struct tile *tile)
 {
     static const uint32_t shapes[][2] = {{16, 16}, {8, 16}, {8, 8}}; /* M, N = K */
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
-        for (uint32_t i = 0; i < caps->n_coopmat_shapes; i++)
-            if (caps->coopmat_shapes[i].m == shapes[s][0] &&
-                caps->coopmat_shapes[i].n == shapes[s][1] &&
-                caps->coopmat_shapes[i].k == shapes[s][1] &&
-                caps->coopmat_shapes[i].a == COMPONENT_F16 &&
-                caps->coopmat_shapes[i].b == COMPONENT_F16 &&
-                caps->coopmat_shapes[i].c == COMPONENT_F32 &&
-                caps->coopmat_shapes[i].r == COMPONENT_F32) {
-                tile->m = shapes[s][0];
-                tile->n_s = tile->n_o = tile->k_s = shapes[s][1];
-                return 1;
-            }
+        if (rapt_select_has_matrix(caps, shapes[s][0], shapes[s][1], shapes[s][1])) {
+            tile->m = shapes[s][0];
+            tile->n_s = tile->n_o = tile->k_s = shapes[s][1];
+            return 1;
+        }
     return 0;
 }
 
@@ -163,8 +132,7 @@ const char *rapt_select_matrix2_tile(const rapt_caps *caps,
                                      struct rapt_kernel_choice *choice)
 {
     static const uint32_t rows[] = {64, 32, 16, 8}, keys[] = {32, 16};
-    uint32_t asked = keys_asked(request);
-    uint32_t lanes = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
+    uint32_t asked = rapt_select_keys_asked(request);
     struct tile tile = {0};
     int ask_size, is_cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     if (!find_square(caps, &tile))
@@ -172,8 +140,7 @@ const char *rapt_select_matrix2_tile(const rapt_caps *caps,
     uint32_t subgroup = rapt_select_matrix_subgroup(caps, &ask_size);
     if (subgroup == 0)
         return "subgroups may have several sizes, and none can be asked for";
-    if (caps->max_workgroup_subgroups)
-        lanes = rapt_min_u32(lanes, subgroup * caps->max_workgroup_subgroups);
+    uint32_t lanes = rapt_select_matrix_lanes(caps, subgroup);
     choice->required_subgroup_size = ask_size ? subgroup : 0;
     /* on a CPU a product is a page of code, and tiles are to be small */
     for (int r = request->block_q ? 3 : is_cpu ? 2 : 0; r < 4; r++)
@@ -185,7 +152,7 @@ const char *rapt_select_matrix2_tile(const rapt_caps *caps,
                 continue;
             fill_choice(&tile, request, choice);
             choice->spec[RAPT_SPEC_SUBGROUP] = subgroup;
-            if (choice->shared_bytes <= shared_limit(caps, request))
+            if (choice->shared_bytes <= rapt_select_shared_limit(caps, request))
                 return NULL;
         }
     return no_tile(request);

@@ -70,12 +70,41 @@ static uint32_t lane_registers(const struct tile *tile, const struct rapt_select
            (k_words > v_words ? k_words : v_words) + more;
 }
 
+uint32_t rapt_select_keys_asked(const struct rapt_select_request *request)
+{
+    return request->pages_per_block ? request->pages_per_block * request->page_size
+                                    : request->block_kv;
+}
+
+uint32_t rapt_select_shared_limit(const rapt_caps *caps, const struct rapt_select_request *request)
+{
+    uint32_t limit = request->shared_memory_limit;
+    return limit && limit < caps->max_shared_memory ? limit : caps->max_shared_memory;
+}
+
+void rapt_select_fill_sizes(const struct rapt_select_request *request, uint32_t lanes,
+                            uint32_t rows, uint32_t keys, struct rapt_kernel_choice *choice)
+{
+    choice->workgroup_size = lanes;
+    choice->rows = rows;
+    choice->block_kv = keys;
+    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
+    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
+    choice->spec[RAPT_SPEC_BLOCK_Q] = rows;
+    choice->spec[RAPT_SPEC_BLOCK_KV] = keys;
+}
+
+uint32_t rapt_select_key_bytes(const struct rapt_select_request *request)
+{
+    return rapt_tile_key_bytes(rapt_kv_row_scales(request->kv_type, request->head_dim) != 0,
+                               request->n_kv_segments > 1);
+}
+
 /* The tile with the caller's rows and keys: fewer lanes where they do not divide. */
 static struct tile apply_knobs(struct tile tile, const struct rapt_select_request *request,
                                int decode)
 {
-    uint32_t keys = request->pages_per_block ? request->pages_per_block * request->page_size
-                                             : request->block_kv;
+    uint32_t keys = rapt_select_keys_asked(request);
     uint32_t ty = tile.workgroup / tile.tx;
     if (decode)
         tile.rows = decode_rows(request);
@@ -97,19 +126,12 @@ static struct tile apply_knobs(struct tile tile, const struct rapt_select_reques
 static void fill_choice(const struct tile *tile, const struct rapt_select_request *request,
                         struct rapt_kernel_choice *choice)
 {
-    choice->workgroup_size = tile->workgroup;
-    choice->rows = tile->rows;
-    choice->block_kv = tile->keys;
-    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
-    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
-    choice->spec[RAPT_SPEC_BLOCK_Q] = tile->rows;
-    choice->spec[RAPT_SPEC_BLOCK_KV] = tile->keys;
+    rapt_select_fill_sizes(request, tile->workgroup, tile->rows, tile->keys, choice);
     choice->spec[RAPT_SPEC_TILE_A] = tile->slice;
     choice->spec[RAPT_SPEC_TILE_B] = tile->tx;
     choice->spec[RAPT_SPEC_TILE_C] = tile->v_keys;
     choice->spec[RAPT_SPEC_TILE_D] = tile->whole_q;
-    uint32_t key_bytes = rapt_tile_key_bytes(
-        rapt_kv_row_scales(request->kv_type, request->head_dim) != 0, request->n_kv_segments > 1);
+    uint32_t key_bytes = rapt_select_key_bytes(request);
     choice->shared_bytes = request->integer_dot == RAPT_CHOICE_ALWAYS
                                ? rapt_tile_dot_shared_bytes(choice->spec, key_bytes)
                                : rapt_tile_shared_bytes(choice->spec, key_bytes);
@@ -174,13 +196,10 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
     const struct tile *tiles = decode ? decode_tiles : prefill_tiles;
     size_t n_tiles = rapt_select_n_tiles(decode);
     const struct rapt_tile_budget budget = rapt_select_budget(caps);
-    uint32_t limit = caps->max_shared_memory, least = UINT32_MAX;
+    uint32_t limit = rapt_select_shared_limit(caps, request), least = UINT32_MAX;
     uint32_t lanes = most_lanes(caps, budget.subgroup_size);
-    uint32_t keys = request->pages_per_block ? request->pages_per_block * request->page_size
-                                             : request->block_kv;
+    uint32_t keys = rapt_select_keys_asked(request);
     int asked = keys || (request->block_q && !decode) || request->shared_memory_limit;
-    if (request->shared_memory_limit && request->shared_memory_limit < limit)
-        limit = request->shared_memory_limit;
     if (keys % 4 != 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "a tile of %u keys: expected a multiple of 4", keys);
     /* First within the budget, then within its registers, then whatever the device can hold. */

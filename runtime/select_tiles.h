@@ -26,7 +26,17 @@ struct rapt_tile_budget {
     uint32_t matrix_registers;     /* of kernels on matrix units, as select_matrix.c counts them */
     uint32_t matrix_subgroup_size; /* theirs, to ask for where there are several */
 };
-struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select.c: it knows vendors */
+struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select_budget.c */
+
+/* Keys of a tile that the knobs ask for, 0 = any; shared memory it may take. */
+uint32_t rapt_select_keys_asked(const struct rapt_select_request *request);
+uint32_t rapt_select_shared_limit(const rapt_caps *caps, const struct rapt_select_request *request);
+
+/* The sizes of a tile in a choice, as every attention kernel is told them. */
+void rapt_select_fill_sizes(const struct rapt_select_request *request, uint32_t lanes,
+                            uint32_t rows, uint32_t keys, struct rapt_kernel_choice *choice);
+/* Shared memory that a key's place takes. */
+uint32_t rapt_select_key_bytes(const struct rapt_select_request *request);
 
 /* Whether a lane of such a tile wants more registers than it is given. */
 int rapt_select_tile_spills(const rapt_caps *caps, const struct rapt_kernel_choice *choice,
