@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The work item of a workgroup, its queries and the places of its keys: what the kernels of tiles share.
- * After step.glsl, spans.glsl, storage.glsl and kv.glsl. */
+ * After step.glsl, spans.glsl, storage.glsl, kv.glsl and output.glsl. */
 
 layout(set = 0, binding = RAPT_BIND_Q, std430) readonly buffer Q1 { uint q_words[]; };
 layout(set = 0, binding = RAPT_BIND_WORK, std430) buffer Work { float work_floats[]; };
@@ -45,6 +45,18 @@ void load_item(uint index)
 packed_row row_in_item(uint r)
 {
     return find_row(item.head_first, item.row_first + min(r, item.n_rows - 1));
+}
+
+/* Dims [d, d + 4) of row r: of the output, or of the item's part. */
+void store_row4(uint r, uint d, vec4 x)
+{
+    if (item.partial == RAPT_DIRECT) {
+        store_out4(out_index(item.seq, row_in_item(r)) + d, x);
+    } else {
+        uint to = push.work_base + header.partial_o_word + (item.partial + r) * DV + d;
+        [[unroll]] for (uint y = 0; y < 4; y++)
+            work_floats[to + y] = x[y];
+    }
 }
 
 /* What the rows see; visible after the next barrier. */

@@ -491,13 +491,7 @@ void write_rows()
             if (r >= item.n_rows || d >= DV)
                 continue;
             vec4 x = s_tile[r * S_PITCH + t % vectors] * factors[r >> 2][r & 3];
-            if (item.partial == RAPT_DIRECT) {
-                store_out4(out_index(item.seq, row_in_item(r)) + d, x);
-            } else {
-                uint to = push.work_base + header.partial_o_word + (item.partial + r) * DV + d;
-                [[unroll]] for (uint y = 0; y < 4; y++)
-                    work_floats[to + y] = x[y];
-            }
+            store_row4(r, d, x);
         }
         barrier();
     }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One element of quantized K or V, for matrix2_kv.glsl. Rows begin at any byte, blocks at even ones. */
 
+#include "code_places.glsl"
+
 #if KV_TYPE == RAPT_STORE_INT8 || KV_TYPE == RAPT_STORE_FP8_E4M3
 const uint SCALE_DIMS = 1024; /* that share a scale: the whole row */
 #else
@@ -13,20 +15,6 @@ const float LARGEST_CODE = 8.0;
 #else
 const float LARGEST_CODE = 128.0;
 #endif
-
-/* Byte of a row where dim d's code lies. */
-uint byte_of(uint d)
-{
-#if KV_TYPE == RAPT_STORE_Q8_0
-    return d / 32 * 34 + 2 + d % 32;
-#elif KV_TYPE == RAPT_STORE_Q4_0
-    return d / 32 * 18 + 2 + d % 16;
-#elif KV_TYPE == RAPT_STORE_INT4
-    return d / 2;
-#else
-    return d;
-#endif
-}
 
 /* Out of the word in which byte `at` lies. */
 float code_in(uint word, uint at, uint d)
@@ -45,33 +33,14 @@ float code_in(uint word, uint at, uint d)
 #endif
 }
 
-/* Where the scale of dim d is: the word, and the half of it if it is one. */
-#if KV_TYPE == RAPT_STORE_Q8_0 || KV_TYPE == RAPT_STORE_Q4_0
+/* The scale of dim d. */
+#if IS_BLOCKS
 #define SCALE_OF(words, scale_words, row, scales, d) \
-    half_in(words[block_of(row, d) >> 2], block_of(row, d) >> 1)
-
-uint block_of(uint row, uint d)
-{
-    return row + d / 32 * (KV_TYPE == RAPT_STORE_Q8_0 ? 34 : 18);
-}
-#elif KV_TYPE == RAPT_STORE_INT4
-#define SCALE_OF(words, scale_words, row, scales, d) \
-    half_in(scale_words[(scales) + (d) / 32 >> 1], (scales) + (d) / 32)
+    scale_in(words[scale_word(scale_of(row, 0, d))], scale_of(row, 0, d))
 #else
 #define SCALE_OF(words, scale_words, row, scales, d) \
-    (half_scales() ? half_in(scale_words[(scales) >> 1], scales) : uintBitsToFloat(scale_words[scales]))
-
-bool half_scales()
-{
-    return (header.scale_kind & 0xffu) == RAPT_STORE_F16;
-}
+    scale_in(scale_words[scale_word(scale_of(0, scales, d))], scale_of(0, scales, d))
 #endif
-
-float half_in(uint word, uint i)
-{
-    vec2 halves = unpackHalf2x16(word);
-    return (i & 1u) == 0u ? halves.x : halves.y;
-}
 
 #define VALUE_OF(words, scale_words, row, scales, d) \
     code_in(words[(row) + byte_of(d) >> 2], (row) + byte_of(d), d) * \
