@@ -38,10 +38,6 @@ static int make_plan(struct run *run, const struct check_target *target)
 {
     const struct check_problem *p = &run->problem;
     const struct check_case *c = &p->c;
-    uint32_t longest = 1;
-    for (int b = 0; b < p->n_seqs; b++)
-        if ((uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]) > longest)
-            longest = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
     rapt_plan_params params = {
         .struct_size = sizeof params,
         .n_q_heads = c->heads,
@@ -63,7 +59,7 @@ static int make_plan(struct run *run, const struct check_target *target)
         .max_batch = (uint32_t)p->n_seqs,
         .max_total_q = (uint32_t)p->cu_q[p->n_seqs] + 1,
         .max_pages = p->indptr[p->n_seqs],
-        .max_kv_len = longest,
+        .max_kv_len = check_longest_kv(p),
         .n_steps_in_flight = 2,
         .max_records_per_step = 16,
         .block_q = c->block_q,
