@@ -29,8 +29,11 @@ static const struct option_spec specs[N_OPTIONS] = {
     [FILTER] = {"--filter", OPTION_TEXT, "RE", "only rows whose name matches: . * + ? ^ $ | [...]",
                 0, 0},
     [JSON] = {"--json", OPTION_TEXT, "FILE", "rows, ceilings and goals", 0, 0},
-    [REPEAT] = {"--repeat", OPTION_COUNT, "N",
-                "runs per row (default: about a second's worth, at least 5)", 1, 200},
+    [REPEAT] =
+        {"--repeat", OPTION_COUNT, "N",
+         "runs per row, and at most as many looks at what the device can do (default: about a "
+         "second's worth of a row, at least 5)",
+         1, 200},
     [LIST] = {"--list", OPTION_FLAG, NULL, "print the rows' names, measure nothing", 0, 0},
     [DEVICE] = {"--device", OPTION_TEXT, "N|NAME", "which device (rapt info lists them)", 0, 0},
     [DISABLE] = {"--disable", OPTION_TEXT, "FEATURE,...", "device features not to use", 0, 0},
@@ -46,9 +49,16 @@ static const char help_head[] = "usage: rapt bench [OPTIONS]\n\n"
                                 "again and again during the run, the best counts). FLOPs are 4 * D "
                                 "per allowed pair and query head.\n\n";
 
+/* A run with --repeat looks that often, like its rows; without it, as often as there is time. */
+static int looked_enough(const struct bench *bench)
+{
+    return bench->n_repeats && bench->n_looks >= bench->n_repeats;
+}
+
 static int look(struct bench *bench, rapt_ceilings *out_now)
 {
     rapt_ceilings now = {.struct_size = sizeof now};
+    bench->n_looks++;
     rapt_status status = rapt_easy_measure_ceilings(bench->easy, &now);
     if (status)
         return cli_fail_status(status, "ceilings");
@@ -66,13 +76,14 @@ static int look(struct bench *bench, rapt_ceilings *out_now)
 static int measure_ceilings(struct bench *bench)
 {
     rapt_ceilings now;
-    return look(bench, &now);
+    return looked_enough(bench) ? 0 : look(bench, &now);
 }
 
 static int measure_first_ceilings(struct bench *bench)
 {
     double seen[MAX_LOOKS];
-    for (int n = 0, agree = 0; n < MAX_LOOKS && (n < MIN_LOOKS || agree < 2); n++) {
+    for (int n = 0, agree = 0;
+         n < MAX_LOOKS && !looked_enough(bench) && (n < MIN_LOOKS || agree < 2); n++) {
         rapt_ceilings now;
         if (n > 0)
             process_sleep(REST_SECONDS);

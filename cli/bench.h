@@ -114,7 +114,8 @@ struct bench {
     int with_peers;
     struct bench_peer peer[BENCH_N_PEERS];
     struct bench_peers *peers; /* their processes */
-    rapt_ceilings ceilings;
+    rapt_ceilings ceilings;    /* the best of n_looks */
+    uint32_t n_looks;
     struct bench_row rows[BENCH_MAX_ROWS];
     uint32_t n_rows;
     struct bench_goal goals[BENCH_MAX_GOALS];

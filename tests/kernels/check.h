@@ -103,6 +103,7 @@ struct check_target {
     int all_shapes;
     uint64_t seed;
     const char *only;  /* a case's name, or NULL */
+    int least;         /* of every few cases by name, the first */
     const char *tiles; /* a chip's, or NULL */
     int n_run, n_failed;
 };

@@ -87,6 +87,8 @@ static void run_some(struct check_target *target, rapt_type kv, const char *path
             continue;
         target->only = *names;
         run_cases(target, kv, path, CHECK_PIECES);
+        if (target->least && !only)
+            break;
     }
     target->only = only;
 }
@@ -319,6 +321,8 @@ static void run_row(struct check_target *target, const struct row_name *row)
                                       NULL};
     static const char *const mixed[] = {"pages, unaligned", NULL};
     int quick = test_quick();
+    target->least = quick > 1 && row->type && row->type != RAPT_TYPE_F16 &&
+                    row->type != RAPT_TYPE_INT8 && row->type != RAPT_TYPE_Q8_0;
     if (on_matrix_units(row))
         target->q = row->type == RAPT_TYPE_BF16 ? RAPT_TYPE_BF16 : RAPT_TYPE_F16;
     target->decode = strcmp(row->op, "decode") == 0;
