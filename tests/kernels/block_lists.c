@@ -353,7 +353,6 @@ static int forced(const struct list_run *run, const char *op)
 static int make_plan(struct list_run *run)
 {
     const struct check_problem *p = &run->problem;
-    const struct check_case *c = &p->c;
     const uint32_t total_q = (uint32_t)p->cu_q[p->n_seqs], longest = check_longest_kv(p);
     uint32_t max_spans = 0;
     run->lists.struct_size = sizeof run->lists;
@@ -361,31 +360,12 @@ static int make_plan(struct list_run *run)
                                       longest, run->c->block_q, run->c->block_kv, &run->lists,
                                       &max_spans) != RAPT_OK)
         return fail_call(run, "rapt_block_lists_device_lists");
-    const rapt_plan_params params = {
-        .struct_size = sizeof params,
-        .n_q_heads = c->heads,
-        .n_kv_heads = c->kv_heads,
-        .head_dim = c->d,
-        .head_dim_v = c->dv,
-        .q_type = p->type[CHECK_Q],
-        .kv_type = p->kv,
-        .flags = (c->page_size ? RAPT_PLAN_PAGED : 0u) | RAPT_PLAN_BLOCKS | RAPT_PLAN_LSE,
-        .page_size = c->page_size,
-        .q = p->layout[CHECK_Q],
-        .k = p->layout[CHECK_K],
-        .v = p->layout[CHECK_V],
-        .out = p->layout[CHECK_OUT],
-        .out_type = RAPT_TYPE_F32,
-        .head_group = c->head_group,
-        .list_block_q = run->c->block_q,
-        .max_spans = max_spans,
-        .max_bit_words = run->lists.bit_words,
-        .max_batch = (uint32_t)p->n_seqs,
-        .max_total_q = total_q + 1,
-        .max_pages = p->indptr[p->n_seqs],
-        .max_kv_len = longest,
-        .n_steps_in_flight = 2,
-    };
+    rapt_plan_params params = check_plan_params(p);
+    params.flags |= RAPT_PLAN_BLOCKS | RAPT_PLAN_LSE;
+    params.out_type = RAPT_TYPE_F32;
+    params.list_block_q = run->c->block_q;
+    params.max_spans = max_spans;
+    params.max_bit_words = run->lists.bit_words;
     rapt_step_params step = check_step(p);
     step.mask = run->closed;
     step.prefix = p->prefix;
@@ -442,15 +422,8 @@ static int execute(struct list_run *run)
         record.segments_kv = check_buffer_range(&run->input2);
     if (bitmap && run->c->offsets)
         record.bitmap_offsets = check_buffer_range(&run->input2);
-    rapt_record_params attend = {
-        .struct_size = sizeof attend,
-        .step = &run->step,
-        .q = check_range(p, CHECK_Q),
-        .k = check_range(p, CHECK_K),
-        .v = check_range(p, CHECK_V),
-        .out = check_range(p, CHECK_OUT),
-        .lse = check_buffer_range(&run->lse),
-    };
+    rapt_record_params attend = check_record(p, &run->step);
+    attend.lse = check_buffer_range(&run->lse);
     run->input.hash = check_buffer_hash(&run->input);
     if (ok && rapt_easy_begin(easy, &record.command_buffer) != RAPT_OK)
         ok = fail_call(run, "rapt_easy_begin");

@@ -231,10 +231,15 @@ void check_table_destroy(struct check_table *table);
 void check_table_write(const struct check_problem *problem, uint32_t first,
                        const struct check_table *table, uint32_t *slot);
 
-/* The problem's lengths, tables, positions and mask, as prepare takes them; its longest sequence's
- * keys, at least 1. */
+/* params.c: what the problem gives to rapt_plan_create (room for one query token more than there
+ * are), prepare and record. */
+rapt_plan_params check_plan_params(const struct check_problem *p);
 rapt_step_params check_step(const struct check_problem *p);
+rapt_record_params check_record(const struct check_problem *p, const rapt_step *step);
+/* Keys of the longest sequence, at least 1. */
 uint32_t check_longest_kv(const struct check_problem *p);
+/* Most queries times keys of a sequence: a head's bias lies in that much. */
+uint64_t check_largest_area(const struct check_problem *p);
 
 rapt_status check_buffer_create(rapt_easy *easy, const char *name, uint64_t bytes, uint64_t shift,
                                 struct check_buffer *out_buffer);
@@ -251,8 +256,8 @@ rapt_status check_plan_bind(rapt_easy *easy, rapt_plan *plan, struct check_buffe
 /* What the reference is asked. */
 void check_problem_describe(const struct check_problem *problem, rapt_problem *out_problem);
 
-/* chip_tiles.c: from now on plans are made for the chip of tests/runtime/devices/NAME.txt, within what
- * this device can run. 0 if there is none. */
+/* chip_tiles.c: from now on plans are made for the chip of tests/runtime/devices/NAME.txt, within
+ * what this device can run. 0 if there is none. */
 int check_take_tiles(rapt_easy *easy, const char *name);
 void check_leave_tiles(rapt_easy *easy); /* before `easy` goes */
 

@@ -379,12 +379,7 @@ static float bias_value(struct check_problem *p)
 /* [heads, q_len, kv_len] per sequence, with an odd number of elements between sequences. */
 static rapt_status fill_bias(rapt_easy *easy, struct check_problem *p)
 {
-    uint64_t n = 0, head = 0;
-    for (int b = 0; b < p->n_seqs; b++) {
-        uint64_t area =
-            (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
-        head = area > head ? area : head;
-    }
+    uint64_t n = 0, head = check_largest_area(p);
     for (int b = 0; b < p->n_seqs; b++) {
         p->bias_offsets[b] = n;
         n += head * p->c.heads + 1;
@@ -540,33 +535,4 @@ rapt_buffer check_range(const struct check_problem *p, enum check_tensor t)
     range.offset += skip;
     range.size -= skip;
     return range;
-}
-
-uint32_t check_longest_kv(const struct check_problem *p)
-{
-    uint32_t longest = 1;
-    for (int b = 0; b < p->n_seqs; b++) {
-        uint32_t kv_len = (uint32_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
-        longest = kv_len > longest ? kv_len : longest;
-    }
-    return longest;
-}
-
-rapt_step_params check_step(const struct check_problem *p)
-{
-    const struct check_case *c = &p->c;
-    return (rapt_step_params){
-        .struct_size = sizeof(rapt_step_params),
-        .n_seqs = (uint32_t)p->n_seqs,
-        .cu_q = p->cu_q,
-        .cu_kv = c->page_size ? NULL : p->cu_kv,
-        .page_indptr = c->page_size ? p->indptr : NULL,
-        .page_indices = c->page_size ? p->pages : NULL,
-        .last_page_len = c->page_size ? p->last_len : NULL,
-        .n_pool_pages = p->n_pool,
-        .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 : NULL,
-        .q_pos = p->q_pos,
-        .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 : NULL,
-        .mask = p->mask,
-    };
 }

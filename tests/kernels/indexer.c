@@ -111,22 +111,9 @@ static int fail(struct index_run *run, const char *why)
 static int make_plan(struct index_run *run)
 {
     const struct check_problem *p = &run->problem;
-    const struct check_case *c = &p->c;
     run->max_kv_len = check_longest_kv(p);
-    const rapt_plan_params params = {
-        .struct_size = sizeof params,
-        .n_q_heads = c->heads,
-        .n_kv_heads = c->kv_heads,
-        .head_dim = c->d,
-        .kv_type = p->kv,
-        .flags = c->page_size ? RAPT_PLAN_PAGED : 0u,
-        .page_size = c->page_size,
-        .max_batch = (uint32_t)p->n_seqs,
-        .max_total_q = (uint32_t)p->cu_q[p->n_seqs] + 1,
-        .max_pages = p->indptr[p->n_seqs],
-        .max_kv_len = run->max_kv_len,
-        .n_steps_in_flight = 1,
-    };
+    rapt_plan_params params = check_plan_params(p);
+    params.n_steps_in_flight = 1;
     rapt_step_params step = check_step(p);
     run->step.struct_size = sizeof run->step;
     if (rapt_plan_create_forced(rapt_easy_device(run->target->easy), &params, -1, 0, &run->plan) !=

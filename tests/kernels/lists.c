@@ -140,19 +140,9 @@ static float bias_at(const struct check_problem *p, uint64_t i)
     return ((const float *)(const void *)base)[i];
 }
 
-static uint64_t largest_area(const struct check_problem *p)
-{
-    uint64_t most = 0;
-    for (uint32_t b = 0; b < (uint32_t)p->n_seqs; b++) {
-        uint64_t area = (uint64_t)q_len_of(p, b) * kv_len_of(p, b);
-        most = area > most ? area : most;
-    }
-    return most;
-}
-
 static rapt_status fill_holes(struct check_problem *p)
 {
-    uint64_t area = largest_area(p), of_seq = area * p->c.heads, at;
+    uint64_t area = check_largest_area(p), of_seq = area * p->c.heads, at;
     p->lists.n_holes = of_seq * (uint64_t)p->n_seqs;
     p->lists.hole_head_stride = area;
     p->lists.holes = calloc(p->lists.n_holes + 1, sizeof *p->lists.holes);

@@ -150,37 +150,17 @@ static int make_plan(struct moba_run *run)
                                &lists, &max_spans) != RAPT_OK ||
         rapt_mask_parse(NULL, "causal", NULL, &causal) != RAPT_OK)
         return fail_call(run, "rapt_moba_device_lists");
-    const rapt_plan_params params = {
-        .struct_size = sizeof params,
-        .n_q_heads = c->heads,
-        .n_kv_heads = c->kv_heads,
-        .head_dim = c->d,
-        .head_dim_v = c->dv,
-        .q_type = p->type[CHECK_Q],
-        .kv_type = p->kv,
-        .flags = (c->page_size ? RAPT_PLAN_PAGED : 0u) | (run->c->rope ? RAPT_PLAN_ROPE_Q : 0u) |
-                 (run->lists ? RAPT_PLAN_BLOCKS | RAPT_PLAN_LSE : 0u),
-        .page_size = c->page_size,
-        .q = p->layout[CHECK_Q],
-        .k = p->layout[CHECK_K],
-        .v = p->layout[CHECK_V],
-        .out = p->layout[CHECK_OUT],
-        .out_type = RAPT_TYPE_F32,
-        .head_group = run->lists ? 1 : 0,
-        .list_block_q = run->lists ? run->block_q : 0,
-        .max_spans = run->lists ? max_spans : 0,
-        .max_bit_words = run->lists ? lists.bit_words : 0,
-        .max_batch = (uint32_t)p->n_seqs,
-        .max_total_q = (uint32_t)p->cu_q[p->n_seqs] + 1,
-        .max_pages = p->indptr[p->n_seqs],
-        .max_kv_len = longest,
-        .n_steps_in_flight = 2,
-        .scale_type = p->scale_type,
-        .scale_kind = c->scale_kind,
-        .k_scale = p->scale_layout[0],
-        .v_scale = p->scale_layout[1],
-        .rope = run->c->rope ? &run->rope : NULL,
-    };
+    rapt_plan_params params = check_plan_params(p);
+    params.out_type = RAPT_TYPE_F32;
+    params.rope = run->c->rope ? &run->rope : NULL;
+    params.flags |= run->c->rope ? RAPT_PLAN_ROPE_Q : 0u;
+    if (run->lists) {
+        params.flags |= RAPT_PLAN_BLOCKS | RAPT_PLAN_LSE;
+        params.head_group = 1;
+        params.list_block_q = run->block_q;
+        params.max_spans = max_spans;
+        params.max_bit_words = lists.bit_words;
+    }
     rapt_step_params step = check_step(p);
     step.mask = run->lists ? causal : NULL;
     step.device_lists = run->lists ? &lists : NULL;
@@ -232,17 +212,8 @@ static int execute(struct moba_run *run, rapt_moba *moba, int gates)
         .choices = check_buffer_range(&run->choices),
         .lists = run->lists != 0,
     };
-    const rapt_record_params attend = {
-        .struct_size = sizeof attend,
-        .step = &run->step,
-        .q = record.q,
-        .k = record.k,
-        .v = check_range(p, CHECK_V),
-        .out = check_range(p, CHECK_OUT),
-        .lse = check_buffer_range(&run->lse),
-        .k_scale = record.k_scale,
-        .v_scale = check_buffer_range(&p->scales[1]),
-    };
+    rapt_record_params attend = check_record(p, &run->step);
+    attend.lse = check_buffer_range(&run->lse);
     if (gates)
         record.gates = check_buffer_range(&run->gates);
     memset(run->workspace.map + run->workspace.first, 0xff, run->workspace.bytes);
@@ -251,9 +222,8 @@ static int execute(struct moba_run *run, rapt_moba *moba, int gates)
         return fail_call(run, "rapt_easy_begin");
     int ok = rapt_moba_record(moba, &record) == RAPT_OK || fail_call(run, "rapt_moba_record");
     if (ok && run->lists) {
-        rapt_record_params copy = attend;
-        copy.command_buffer = record.command_buffer;
-        ok = rapt_plan_record(run->plan, &copy) == RAPT_OK || fail_call(run, "rapt_plan_record");
+        attend.command_buffer = record.command_buffer;
+        ok = rapt_plan_record(run->plan, &attend) == RAPT_OK || fail_call(run, "rapt_plan_record");
     }
     if (rapt_easy_submit_wait(run->target->easy, NULL) != RAPT_OK && ok)
         ok = fail_call(run, "rapt_easy_submit_wait");

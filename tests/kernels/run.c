@@ -38,45 +38,14 @@ static int make_plan(struct run *run, const struct check_target *target)
 {
     const struct check_problem *p = &run->problem;
     const struct check_case *c = &p->c;
-    rapt_plan_params params = {
-        .struct_size = sizeof params,
-        .n_q_heads = c->heads,
-        .n_kv_heads = c->kv_heads,
-        .head_dim = c->d,
-        .head_dim_v = c->dv,
-        .q_type = p->type[CHECK_Q],
-        .kv_type = p->kv,
-        .out_type = p->type[CHECK_OUT],
-        .bias_type = c->bias == CHECK_BIAS_F16 || c->bias == CHECK_BIAS_F16_ODD ? RAPT_TYPE_F16
-                                                                                : RAPT_TYPE_F32,
-        .flags = c->flags | (c->page_size ? RAPT_PLAN_PAGED : 0u),
-        .softcap = c->softcap,
-        .page_size = c->page_size,
-        .q = p->layout[CHECK_Q],
-        .k = p->layout[CHECK_K],
-        .v = p->layout[CHECK_V],
-        .out = p->layout[CHECK_OUT],
-        .max_batch = (uint32_t)p->n_seqs,
-        .max_total_q = (uint32_t)p->cu_q[p->n_seqs] + 1,
-        .max_pages = p->indptr[p->n_seqs],
-        .max_kv_len = check_longest_kv(p),
-        .n_steps_in_flight = 2,
-        .max_records_per_step = 16,
-        .block_q = c->block_q,
-        .block_kv = c->block_kv,
-        .n_splits = c->n_splits,
-        .fixed_split = c->fixed_split,
-        .max_keys_per_item = c->max_keys,
-        .scale_type = p->scale_type,
-        .scale_kind = c->scale_kind,
-        .shared_scale = c->shared_scale,
-        .k_scale = p->scale_layout[0],
-        .v_scale = p->scale_layout[1],
-        .integer_dot = RAPT_CHOICE_NEVER,
-        .n_kv_segments = c->n_segments,
-        .pages_per_segment = p->pages_per_piece,
-    };
-    params.head_group = c->head_group;
+    rapt_plan_params params = check_plan_params(p);
+    params.max_records_per_step = 16;
+    params.block_q = c->block_q;
+    params.block_kv = c->block_kv;
+    params.n_splits = c->n_splits;
+    params.fixed_split = c->fixed_split;
+    params.max_keys_per_item = c->max_keys;
+    params.integer_dot = RAPT_CHOICE_NEVER;
     if (c->lists) {
         params.flags |= RAPT_PLAN_BLOCKS;
         params.list_block_q = c->list_q;
@@ -132,25 +101,15 @@ static int prepare(struct run *run, int only, rapt_step *step)
     uint32_t zero[2] = {0, 0};
     int32_t cu_q[2], cu_kv[2];
     uint64_t offsets[CHECK_N_TENSORS], scale_offsets[2];
-    rapt_step_params params = {
-        .struct_size = sizeof params,
-        .n_seqs = only < 0 ? (uint32_t)p->n_seqs : 1,
-        .cu_q = p->cu_q,
-        .cu_kv = c->page_size ? NULL : p->cu_kv,
-        .page_indptr = c->page_size ? p->indptr : NULL,
-        .page_indices = c->page_size ? p->pages : NULL,
-        .last_page_len = c->page_size ? p->last_len + first : NULL,
-        .n_pool_pages = p->n_pool,
-        .q_pos0 = c->positions == CHECK_POS_Q_POS0 ? p->q_pos0 + first : NULL,
-        .q_pos = p->q_pos,
-        .kv_pos0 = c->positions == CHECK_POS_KV_POS0 ? p->kv_pos0 + first : NULL,
-        .mask = p->mask,
-        .prefix = rapt_mask_needs_prefix(p->mask) ? p->prefix + first : NULL,
-        .max_logit_const = c->const_max,
-        .bias_offsets = c->bias ? p->bias_offsets + first : NULL,
-        .slot = only < 0 ? 0 : 1,
-    };
+    rapt_step_params params = check_step(p);
     if (only >= 0) {
+        params.n_seqs = 1;
+        params.slot = 1;
+        params.last_page_len += params.last_page_len ? first : 0;
+        params.q_pos0 += params.q_pos0 ? first : 0;
+        params.kv_pos0 += params.kv_pos0 ? first : 0;
+        params.prefix += params.prefix ? first : 0;
+        params.bias_offsets += params.bias_offsets ? first : 0;
         cu_q[0] = cu_kv[0] = 0;
         cu_q[1] = p->cu_q[only + 1] - p->cu_q[only];
         cu_kv[1] = p->cu_kv[only + 1] - p->cu_kv[only];
@@ -177,15 +136,6 @@ static int prepare(struct run *run, int only, rapt_step *step)
                 params.v_scale_offsets = &scale_offsets[1];
             }
         }
-    }
-    if (c->bias) { /* as fill_bias lays it out: one area per head, as large as the largest */
-        uint64_t head = 0;
-        for (int b = 0; b < p->n_seqs; b++) {
-            uint64_t area =
-                (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
-            head = area > head ? area : head;
-        }
-        params.bias_head_stride = (uint32_t)head;
     }
     step->struct_size = sizeof *step;
     if (c->lists)
@@ -221,24 +171,7 @@ static int execute_once(struct run *run, const rapt_step *step, uint32_t n_slice
     poison(&p->max_logit);
     poison(&p->reduced);
     poison(&run->workspace);
-    rapt_record_params record = {
-        .struct_size = sizeof record,
-        .step = step,
-        .q = check_range(p, CHECK_Q),
-        .k = check_range(p, CHECK_K),
-        .v = check_range(p, CHECK_V),
-        .out = check_range(p, CHECK_OUT),
-        .lse = check_buffer_range(&p->lse),
-        .max_logit = check_buffer_range(&p->max_logit),
-        .max_logit_reduced = check_buffer_range(&p->reduced),
-        .slopes = check_buffer_range(&p->slopes),
-        .sinks = check_buffer_range(&p->sinks),
-        .bias = check_buffer_range(&p->bias),
-        .k_scale = check_buffer_range(&p->scales[0]),
-        .v_scale = check_buffer_range(&p->scales[1]),
-    };
-    check_pieces_range(p, CHECK_K, record.k_segments);
-    check_pieces_range(p, CHECK_V, record.v_segments);
+    rapt_record_params record = check_record(p, step);
     if (n_slices < 2 || step->n_items < 2)
         return submit(run, &record);
     for (uint32_t s = 0, next; s < n_slices; s++) {

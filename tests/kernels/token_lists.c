@@ -75,41 +75,10 @@ static int make_plan(struct token_run *run)
 {
     const struct check_problem *p = &run->problem;
     const struct check_case *c = &p->c;
-    rapt_plan_params params = {
-        .struct_size = sizeof params,
-        .n_q_heads = c->heads,
-        .n_kv_heads = c->kv_heads,
-        .head_dim = c->d,
-        .head_dim_v = c->dv,
-        .q_type = p->type[CHECK_Q],
-        .kv_type = p->kv,
-        .out_type = p->type[CHECK_OUT],
-        .flags = c->flags | RAPT_PLAN_TOKEN_LISTS | (c->page_size ? RAPT_PLAN_PAGED : 0u) |
-                 (c->bias ? RAPT_PLAN_BIAS : 0u),
-        .softcap = c->softcap,
-        .page_size = c->page_size,
-        .q = p->layout[CHECK_Q],
-        .k = p->layout[CHECK_K],
-        .v = p->layout[CHECK_V],
-        .out = p->layout[CHECK_OUT],
-        .max_batch = (uint32_t)p->n_seqs,
-        .max_total_q = (uint32_t)p->cu_q[p->n_seqs],
-        .max_pages = p->indptr[p->n_seqs],
-        .max_kv_len = 4096,
-        .n_steps_in_flight = 2,
-        .scale_type = p->scale_type,
-        .k_scale = p->scale_layout[0],
-        .v_scale = p->scale_layout[1],
-    };
-    uint64_t head = 0; /* as data.c lays the bias out */
-    for (int b = 0; c->bias && b < p->n_seqs; b++) {
-        uint64_t area =
-            (uint64_t)(p->cu_q[b + 1] - p->cu_q[b]) * (uint64_t)(p->cu_kv[b + 1] - p->cu_kv[b]);
-        head = area > head ? area : head;
-    }
+    rapt_plan_params params = check_plan_params(p);
+    params.flags |= RAPT_PLAN_TOKEN_LISTS | (c->bias ? RAPT_PLAN_BIAS : 0u);
+    params.max_kv_len = 4096;
     rapt_step_params step = check_step(p);
-    step.bias_offsets = c->bias ? p->bias_offsets : NULL;
-    step.bias_head_stride = (uint32_t)head;
     run->step.struct_size = sizeof run->step;
     /* one prefill kernel, which no record of this test runs */
     if (rapt_plan_create(rapt_easy_device(run->target->easy), &params, &run->plan) != RAPT_OK)
@@ -173,25 +142,10 @@ static int make_lists(struct token_run *run)
 static int execute(struct token_run *run)
 {
     const struct check_problem *p = &run->problem;
-    rapt_record_params record = {
-        .struct_size = sizeof record,
-        .step = &run->step,
-        .q = check_range(p, CHECK_Q),
-        .k = check_range(p, CHECK_K),
-        .v = check_range(p, CHECK_V),
-        .out = check_range(p, CHECK_OUT),
-        .lse = check_buffer_range(&p->lse),
-        .max_logit = check_buffer_range(&p->max_logit),
-        .max_logit_reduced = check_buffer_range(&p->reduced),
-        .slopes = check_buffer_range(&p->slopes),
-        .sinks = check_buffer_range(&p->sinks),
-        .bias = check_buffer_range(&p->bias),
-        .k_scale = check_buffer_range(&p->scales[0]),
-        .v_scale = check_buffer_range(&p->scales[1]),
-        .token_lists = check_buffer_range(&run->lists),
-        .token_counts = check_buffer_range(&run->counts),
-        .token_list_stride = run->stride,
-    };
+    rapt_record_params record = check_record(p, &run->step);
+    record.token_lists = check_buffer_range(&run->lists);
+    record.token_counts = check_buffer_range(&run->counts);
+    record.token_list_stride = run->stride;
     if (rapt_easy_begin(run->target->easy, &record.command_buffer) != RAPT_OK)
         return fail_call(run, "rapt_easy_begin");
     int ok = rapt_plan_record(run->plan, &record) == RAPT_OK || fail_call(run, "rapt_plan_record");
