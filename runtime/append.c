@@ -130,7 +130,14 @@ static rapt_status check_step(const rapt_plan *plan, const rapt_append_params *a
 {
     if (plan->append.choice.kernel < 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "the plan has no RAPT_PLAN_APPEND");
-    return rapt_step_check(plan, a->command_buffer, a->step);
+    rapt_status status = rapt_step_check(plan, a->command_buffer, a->step);
+    uint32_t no_append = status ? 0 : plan->slots[a->step->slot].needs.no_append;
+    if (no_append)
+        return rapt_fail(RAPT_ERROR_SHAPE,
+                         "sequence %u has more queries than keys: every query's key is appended, so "
+                         "it is counted in kv_len",
+                         no_append - 1);
+    return status;
 }
 
 /* ---------------------------------------------------------------------------------- the dispatch */

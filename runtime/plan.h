@@ -30,6 +30,7 @@ struct rapt_plan_needs {
     uint64_t k_scale, v_scale;
     uint64_t k_pieces[3], v_pieces[3]; /* pieces 1 to 3 of the pools; k and v are piece 0 */
     uint64_t k_new, v_new;
+    uint32_t no_append; /* 1 + the first sequence with more queries than keys, 0 = none */
 };
 
 /* Descriptor sets of an object that stands beside the plan (rapt/sparse.h) and records its steps. */

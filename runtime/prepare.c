@@ -66,11 +66,6 @@ static rapt_status check_capacity(struct preparation *prep)
             return rapt_fail(RAPT_ERROR_CAPACITY,
                              "sequence %u has %u keys: the plan holds %u (max_kv_len)", b, kv_len,
                              plan->max_kv_len);
-        if ((plan->flags & RAPT_PLAN_APPEND) && rapt_batch_q_len(batch, b) > kv_len)
-            return rapt_fail(RAPT_ERROR_SHAPE,
-                             "sequence %u has %u queries and %u keys: every query's key is "
-                             "appended (RAPT_PLAN_APPEND), so it is counted in kv_len",
-                             b, rapt_batch_q_len(batch, b), kv_len);
     }
     return RAPT_OK;
 }
@@ -227,6 +222,8 @@ static void measure(struct preparation *prep)
         needs->out = max64(needs->out,
                            reach(&plan->out, base_of(&plan->out, step->out_offsets, batch->cu_q, b),
                                  q_len, plan->n_q_heads, plan->head_dim_v));
+        if (q_len > kv_len && !needs->no_append)
+            needs->no_append = b + 1;
         if (plan->flags & RAPT_PLAN_APPEND) {
             needs->k_new =
                 max64(needs->k_new, reach(&plan->k_new, base_of(&plan->k_new, NULL, batch->cu_q, b),

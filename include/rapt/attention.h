@@ -342,7 +342,8 @@ RAPT_API rapt_status rapt_plan_record(rapt_plan *plan, const rapt_record_params 
 /* New K/V rows of the step's query tokens: row cu_q[b] + i becomes key kv_len[b] - q_len[b] + i of
  * sequence b (the lengths are those after the append, as rapt_plan_prepare had them). K is rotated at
  * the row's rope position, both are converted or quantized and written through the block table (or into
- * packed K/V). Sequences with more queries than keys are refused by prepare under RAPT_PLAN_APPEND. */
+ * packed K/V). A step in which a sequence has more queries than keys can be recorded, but nothing be
+ * appended by it. */
 typedef struct rapt_append_params {
     size_t struct_size;
     VkCommandBuffer command_buffer; /* recording, outside a render pass */
@@ -358,7 +359,8 @@ typedef struct rapt_append_params {
  * edges). Last access: the same; a barrier recorded at the end orders it before a rapt_plan_record
  * that follows. Counts against max_records_per_step as a record does. Values that are quantized
  * are those of rapt_quantize_rows (reference.h), bit for bit. Errors: ARGUMENT (no
- * RAPT_PLAN_APPEND), SHAPE (a buffer too small), CAPACITY; nothing is recorded then. */
+ * RAPT_PLAN_APPEND), SHAPE (a buffer too small; a sequence with more queries than keys), CAPACITY;
+ * nothing is recorded then. */
 RAPT_API rapt_status rapt_plan_record_append(rapt_plan *plan, const rapt_append_params *params);
 
 /* -------------------------------------------------------------------------------- page copies */

@@ -151,6 +151,19 @@ def test_rope():
         compare(f"rope: {' '.join(map(str, more))}", attend(*files, "--rope", "neox", *more)[0], expect(neox=True))
 
 
+def test_rope_with_fewer_keys():
+    """Queries that no key belongs to, and keys that the device writes all the same."""
+    q, k, v, cu_q, cu_kv = batch(72, [5, 40, 3], [3, 0, 33], dim=64)
+    at = [kv - n + i for n, kv in zip((5, 40, 3), (3, 0, 33)) for i in range(n)]
+    keys = [j for n in (3, 0, 33) for j in range(n)]
+    files = ["--q", save(q), "--k", save(k), "--v", save(v), "--cu-q", save(cu_q, "i4"), "--cu-kv", save(cu_kv, "i4")]
+    compare("fewer keys, appended", attend(*files, "--append", "--page-size", 4)[0], attention(q, k, v, cu_q, cu_kv))
+    files = ["--q", save(q), "--k", save(k), "--v", save(v),
+             "--cu-q", save(cu_q, "i4"), "--cu-kv", save(cu_kv, "i4")]
+    for more in ([], ["--page-size", 16]):
+        compare("fewer keys, rotated", attend(*files, "--rope", "neox", "--causal", *more)[0], want)
+
+
 def llama3(dim, theta, factor, low, high, context):
     """Of the published model code: long waves are stretched, short ones stay, between them both are mixed."""
     scales = []

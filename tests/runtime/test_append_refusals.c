@@ -100,6 +100,10 @@ static void bad_appends(void **state)
                   a.append.v_new.size = 2815);
     REFUSE_APPEND(RAPT_ERROR_SHAPE, "k.size is 547839: the step reaches to byte 547840",
                   a.append.k.size = 2140 * 2 * 64 * 2 - 1);
+    /* Such a step is good for attention, but there are keys that have no place. */
+    REFUSE_APPEND(RAPT_ERROR_SHAPE, "sequence 1 has more queries than keys",
+                  a.b.cu_kv[2] = a.b.cu_kv[1],
+                  assert_int_equal(rapt_plan_prepare(a.b.plan, &a.b.step, &a.b.out), RAPT_OK));
 }
 
 static void appends_are_counted(void **state)
