@@ -270,9 +270,8 @@ static int write_one(const struct append *append, struct output *output, enum ap
     return output_close(output, file, array_write_npy_as(file, dtype, data, shape, rank));
 }
 
-static int write_outputs(const struct append *append)
+static int write_outputs(const struct append *append, struct output *output)
 {
-    struct output output = {0};
     rapt_type type = append->problem.kv_type;
     enum array_dtype pool = type == RAPT_TYPE_F32   ? ARRAY_F4
                             : type == RAPT_TYPE_F16 ? ARRAY_F2
@@ -281,14 +280,12 @@ static int write_outputs(const struct append *append)
     int code = 0;
     for (int v = 0; v < 2 && !code; v++) {
         const struct append_side *side = &append->sides[v];
-        code = write_one(append, &output, v ? APPEND_V_POOL_OUT : APPEND_K_POOL_OUT, pool,
+        code = write_one(append, output, v ? APPEND_V_POOL_OUT : APPEND_K_POOL_OUT, pool,
                          side->pool, side->shape, 4);
         if (!code)
-            code = write_one(append, &output, v ? APPEND_V_SCALE_OUT : APPEND_K_SCALE_OUT, scales,
+            code = write_one(append, output, v ? APPEND_V_SCALE_OUT : APPEND_K_SCALE_OUT, scales,
                              side->scales, side->scale_shape, side->scale_rank);
     }
-    code = code ? code : output_commit(&output);
-    output_finish(&output);
     return code;
 }
 
@@ -308,12 +305,31 @@ static int copy_before(const struct append *append, struct append_before *before
     return 0;
 }
 
+/* n_wrong: bytes that differ, of K, V and their scales; NULL = not compared. */
+static void print_lines(const struct run *run, const uint64_t *n_wrong)
+{
+    const struct append *append = run->append;
+    char text[64];
+    printf("%u new tokens of %u sequence%s, %u heads, head dim %u, into %s pages of %u on %s\n",
+           append->total, append->problem.n_seqs, append->problem.n_seqs == 1 ? "" : "s",
+           append->problem.n_kv_heads, append->sides[0].dim,
+           rapt_type_name(append->problem.kv_type), append->problem.page_size, run->device);
+    printf("kernel: %s, %s\n", run->kernel ? run->kernel : "?",
+           cli_format_seconds(run->seconds, text, sizeof text));
+    if (n_wrong)
+        printf("check: bytes that differ: K %llu, V %llu, scales %llu and %llu: %s\n",
+               (unsigned long long)n_wrong[0], (unsigned long long)n_wrong[1],
+               (unsigned long long)n_wrong[2], (unsigned long long)n_wrong[3],
+               n_wrong[0] + n_wrong[1] + n_wrong[2] + n_wrong[3] ? "FAILED" : "ok");
+}
+
 static int append_files(struct append *append)
 {
     static const enum append_option outputs[] = {APPEND_K_POOL_OUT, APPEND_V_POOL_OUT,
                                                  APPEND_K_SCALE_OUT, APPEND_V_SCALE_OUT};
     struct append_before before = {0};
     struct run run = {.append = append};
+    struct output output = {0};
     uint64_t n_wrong[4] = {0};
     int code = append_options_check(append), check = given(append, APPEND_CHECK);
     code = code ? code : append_input(append);
@@ -326,28 +342,19 @@ static int append_files(struct append *append)
     code = code ? code : run_device(&run);
     if (!code && check)
         code = append_compare(append, &before, n_wrong);
-    code = code ? code : write_outputs(append);
+    code = code ? code : write_outputs(append, &output);
     for (int v = 0; v < 2; v++) {
         free(before.pool[v]);
         free(before.scales[v]);
     }
-    if (code)
-        return code;
-    char text[64];
-    printf("%u new tokens of %u sequence%s, %u heads, head dim %u, into %s pages of %u on %s\n",
-           append->total, append->problem.n_seqs, append->problem.n_seqs == 1 ? "" : "s",
-           append->problem.n_kv_heads, append->sides[0].dim,
-           rapt_type_name(append->problem.kv_type), append->problem.page_size, run.device);
-    printf("kernel: %s, %s\n", run.kernel ? run.kernel : "?",
-           cli_format_seconds(run.seconds, text, sizeof text));
-    if (!check)
-        return 0;
+    if (!code)
+        print_lines(&run, check ? n_wrong : NULL);
+    code = code ? code : output_commit(&output);
+    output_finish(&output);
     uint64_t n = n_wrong[0] + n_wrong[1] + n_wrong[2] + n_wrong[3];
-    printf("check: bytes that differ: K %llu, V %llu, scales %llu and %llu: %s\n",
-           (unsigned long long)n_wrong[0], (unsigned long long)n_wrong[1],
-           (unsigned long long)n_wrong[2], (unsigned long long)n_wrong[3], n ? "FAILED" : "ok");
-    return n ? cli_fail(CLI_CHECK, "--check: %llu bytes are not the host's", (unsigned long long)n)
-             : 0;
+    if (!code && n)
+        code = cli_fail(CLI_CHECK, "--check: %llu bytes are not the host's", (unsigned long long)n);
+    return code;
 }
 
 static const char append_head[] =

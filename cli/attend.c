@@ -203,18 +203,16 @@ static int write_one(struct attend *attend, struct output *output, enum attend_o
     return code;
 }
 
-static int write_outputs(struct attend *attend, const struct outcome *outcome)
+static int write_outputs(struct attend *attend, const struct outcome *outcome,
+                         struct output *output)
 {
-    struct output output = {0};
     const rapt_problem *problem = &attend->problem;
     uint32_t head_dim_v = problem->head_dim_v ? problem->head_dim_v : problem->head_dim;
-    int code = write_one(attend, &output, ATTEND_OUT, outcome->result.out, head_dim_v, 0);
-    code = code ? code : write_one(attend, &output, ATTEND_LSE, outcome->result.lse, 1, -INFINITY);
-    code = code ? code
-                : write_one(attend, &output, ATTEND_MAX_LOGIT, outcome->result.max_logit, 1,
-                            -INFINITY);
-    code = code ? code : output_commit(&output);
-    output_finish(&output);
+    int code = write_one(attend, output, ATTEND_OUT, outcome->result.out, head_dim_v, 0);
+    code = code ? code : write_one(attend, output, ATTEND_LSE, outcome->result.lse, 1, -INFINITY);
+    code =
+        code ? code
+             : write_one(attend, output, ATTEND_MAX_LOGIT, outcome->result.max_logit, 1, -INFINITY);
     return code;
 }
 
@@ -230,11 +228,10 @@ static void print_sharing(const struct attend *attend, const struct outcome *out
     char text[64];
     if (!given(attend, ATTEND_SHARE_PREFIX))
         return;
-    printf("shared prefixes: %u groups of %u sequences, %u levels; %s of K/V read", cascade->n_groups,
-           cascade->n_sharing, cascade->n_levels,
+    printf("shared prefixes: %u groups of %u sequences, %u levels; %s of K/V read",
+           cascade->n_groups, cascade->n_sharing, cascade->n_levels,
            cli_format_bytes((double)outcome->info.shared_kv_bytes, text, sizeof text));
-    printf(" instead of %s\n",
-           cli_format_bytes((double)outcome->cost.kv_bytes, text, sizeof text));
+    printf(" instead of %s\n", cli_format_bytes((double)outcome->cost.kv_bytes, text, sizeof text));
 }
 
 static void print_lines(const struct attend *attend, const struct outcome *outcome)
@@ -365,6 +362,7 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
 static int attend_files(struct attend *attend, struct outcome *outcome)
 {
     static const enum attend_option outputs[] = {ATTEND_OUT, ATTEND_LSE, ATTEND_MAX_LOGIT};
+    struct output output = {0};
     int code = attend_options_check(attend);
     code = code ? code : attend_input(attend);
     for (size_t i = 0; i < 3 && !code; i++) {
@@ -375,14 +373,15 @@ static int attend_files(struct attend *attend, struct outcome *outcome)
     code = code ? code : run(attend, outcome);
     if (!code && given(attend, ATTEND_CHECK))
         code = check(attend, outcome);
-    code = code ? code : write_outputs(attend, outcome);
-    if (code)
-        return code;
-    qsort(outcome->seconds, outcome->n_repeats, sizeof *outcome->seconds, compare_doubles);
-    if (given(attend, ATTEND_JSON))
+    code = code ? code : write_outputs(attend, outcome, &output);
+    if (!code)
+        qsort(outcome->seconds, outcome->n_repeats, sizeof *outcome->seconds, compare_doubles);
+    if (!code && given(attend, ATTEND_JSON))
         code = print_json(attend, outcome);
-    else
+    else if (!code)
         print_lines(attend, outcome);
+    code = code ? code : output_commit(&output);
+    output_finish(&output);
     if (!code && given(attend, ATTEND_CHECK) && !outcome->error.ok)
         code = cli_fail(CLI_CHECK, "--check: the error %.2e (bound %.2e) is too large%s",
                         outcome->error.e, outcome->error.bound_e,

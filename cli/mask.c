@@ -240,14 +240,13 @@ static int print_json(const struct mask_case *c)
 static int show(const struct option_value *values, struct mask_case *c)
 {
     int code = 0;
-    if (values[PNG].given)
-        code = mask_picture_write(c, "--png", values[PNG].text);
-    if (code)
-        return code;
     if (values[JSON].given)
-        return print_json(c);
-    print_lines(c);
-    return 0;
+        code = print_json(c);
+    else
+        print_lines(c);
+    if (!code && values[PNG].given)
+        code = mask_picture_write(c, "--png", values[PNG].text);
+    return code;
 }
 
 int mask_main(int argc, char **argv)

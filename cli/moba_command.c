@@ -151,8 +151,11 @@ static int run_all(struct sparse_run *run, const struct option_value *values)
                                            run->choices, &choice);
         code = status ? cli_fail_status(status, "--check") : sparse_check(run, &error);
     }
-    code = code ? code : write_all(run, values, n_chunks);
-    return code ? code : sparse_report(run, "chunks", &choice, &error);
+    if (code)
+        return code;
+    int checked = sparse_report(run, "chunks", &choice, &error);
+    code = write_all(run, values, n_chunks);
+    return code ? code : checked;
 }
 
 int moba_main(int argc, char **argv)

@@ -260,12 +260,15 @@ static int run_all(struct sparse_run *run, const struct option_value *values,
                            &error, &n_score_keys);
     else if (!code)
         code = by_indexer(run, values, index, &choice, &error);
-    code = code ? code : write_all(run, values, n_score_keys);
     if (by_blocks && run->top_k)
         snprintf(what, sizeof what, "blocks of keys");
     else if (by_blocks)
         snprintf(what, sizeof what, "blocks with %g of the mass", values[BLOCKS + BY_MASS].number);
-    return code ? code : sparse_report(run, what, &choice, &error);
+    if (code)
+        return code;
+    int checked = sparse_report(run, what, &choice, &error);
+    code = write_all(run, values, n_score_keys);
+    return code ? code : checked;
 }
 
 int topk_main(int argc, char **argv)
