@@ -158,8 +158,8 @@ def test_rope_with_fewer_keys():
     keys = [j for n in (3, 0, 33) for j in range(n)]
     files = ["--q", save(q), "--k", save(k), "--v", save(v), "--cu-q", save(cu_q, "i4"), "--cu-kv", save(cu_kv, "i4")]
     compare("fewer keys, appended", attend(*files, "--append", "--page-size", 4)[0], attention(q, k, v, cu_q, cu_kv))
-    files = ["--q", save(q), "--k", save(k), "--v", save(v),
-             "--cu-q", save(cu_q, "i4"), "--cu-kv", save(cu_kv, "i4")]
+    want = attention(rotate_all(q, at, neox=True), rotate_all(k, keys, neox=True), v, cu_q, cu_kv,
+                     allows=causal)
     for more in ([], ["--page-size", 16]):
         compare("fewer keys, rotated", attend(*files, "--rope", "neox", "--causal", *more)[0], want)
 
