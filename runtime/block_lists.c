@@ -88,15 +88,13 @@ rapt_status rapt_block_lists_create(rapt_plan *plan, const rapt_block_lists_para
         return status;
     if (!(plan->params.flags & RAPT_PLAN_BLOCKS))
         return rapt_fail(RAPT_ERROR_ARGUMENT, "the plan has no RAPT_PLAN_BLOCKS");
-    rapt_block_lists *lists = rapt_alloc(plan->device->allocator, 1, sizeof *lists);
+    rapt_block_lists *lists = rapt_sparse_alloc(plan, sizeof *lists, "a maker of block lists");
     if (!lists)
-        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for a maker of block lists");
-    memset(lists, 0, sizeof *lists);
-    lists->sparse.plan = plan;
+        return RAPT_ERROR_HOST_MEMORY;
     lists->params = p;
     status = choose(lists);
     if (status == RAPT_OK)
-        status = rapt_sparse_create(plan, p.max_records, &lists->sparse);
+        status = rapt_sparse_create(&lists->sparse, p.max_records);
     if (status != RAPT_OK) {
         rapt_block_lists_destroy(&lists);
         return status;
@@ -109,9 +107,7 @@ void rapt_block_lists_destroy(rapt_block_lists **lists)
 {
     if (!lists || !*lists)
         return;
-    const rapt_allocator *allocator = (*lists)->sparse.plan->device->allocator;
-    rapt_sparse_finish(&(*lists)->sparse);
-    rapt_free(allocator, *lists);
+    rapt_sparse_destroy(&(*lists)->sparse);
     *lists = NULL;
 }
 

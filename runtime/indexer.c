@@ -120,17 +120,15 @@ rapt_status rapt_indexer_create(rapt_plan *plan, const rapt_indexer_params *para
         status = check_params(plan, &p);
     if (status != RAPT_OK)
         return status;
-    rapt_indexer *indexer = rapt_alloc(plan->device->allocator, 1, sizeof *indexer);
+    rapt_indexer *indexer = rapt_sparse_alloc(plan, sizeof *indexer, "an indexer");
     if (!indexer)
-        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for an indexer");
-    memset(indexer, 0, sizeof *indexer);
-    indexer->sparse.plan = plan;
+        return RAPT_ERROR_HOST_MEMORY;
     indexer->params = p;
     if (p.score_bytes == 0)
         indexer->params.score_bytes = 64u << 20;
     status = choose(indexer);
     if (status == RAPT_OK)
-        status = rapt_sparse_create(plan, p.max_records, &indexer->sparse);
+        status = rapt_sparse_create(&indexer->sparse, p.max_records);
     if (status != RAPT_OK) {
         rapt_indexer_destroy(&indexer);
         return status;
@@ -143,9 +141,7 @@ void rapt_indexer_destroy(rapt_indexer **indexer)
 {
     if (!indexer || !*indexer)
         return;
-    const rapt_allocator *allocator = (*indexer)->sparse.plan->device->allocator;
-    rapt_sparse_finish(&(*indexer)->sparse);
-    rapt_free(allocator, *indexer);
+    rapt_sparse_destroy(&(*indexer)->sparse);
     *indexer = NULL;
 }
 

@@ -57,11 +57,9 @@ rapt_status rapt_moba_create(rapt_plan *plan, const rapt_moba_params *params, ra
         status = check_params(plan, &p);
     if (status != RAPT_OK)
         return status;
-    rapt_moba *moba = rapt_alloc(plan->device->allocator, 1, sizeof *moba);
+    rapt_moba *moba = rapt_sparse_alloc(plan, sizeof *moba, "MoBA's state");
     if (!moba)
-        return rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for MoBA's state");
-    memset(moba, 0, sizeof *moba);
-    moba->sparse.plan = plan;
+        return RAPT_ERROR_HOST_MEMORY;
     moba->chunk = p.chunk;
     moba->top_k = p.top_k;
     moba->score_floats = (p.score_bytes ? p.score_bytes : 64u << 20) / 4;
@@ -76,7 +74,7 @@ rapt_status rapt_moba_create(rapt_plan *plan, const rapt_moba_params *params, ra
     choices[SPARSE_SELECT].spec[RAPT_SPEC_TILE_A] = RAPT_SELECT_CHUNKS;
     choices[SPARSE_SELECT].spec[RAPT_SPEC_TILE_B] = 0;
     if (status == RAPT_OK)
-        status = rapt_sparse_create(plan, p.max_records, &moba->sparse);
+        status = rapt_sparse_create(&moba->sparse, p.max_records);
     if (status != RAPT_OK) {
         rapt_moba_destroy(&moba);
         return status;
@@ -89,9 +87,7 @@ void rapt_moba_destroy(rapt_moba **moba)
 {
     if (!moba || !*moba)
         return;
-    const rapt_allocator *allocator = (*moba)->sparse.plan->device->allocator;
-    rapt_sparse_finish(&(*moba)->sparse);
-    rapt_free(allocator, *moba);
+    rapt_sparse_destroy(&(*moba)->sparse);
     *moba = NULL;
 }
 

@@ -10,10 +10,22 @@
 
 /* ------------------------------------------------------------------------------------- creation */
 
-rapt_status rapt_sparse_create(rapt_plan *plan, uint32_t max_records, struct rapt_sparse *sparse)
+void *rapt_sparse_alloc(rapt_plan *plan, size_t n_bytes, const char *what)
 {
-    struct rapt_pipeline *pipelines[SPARSE_N_PIPELINES] = {0};
+    struct rapt_sparse *sparse = rapt_alloc(plan->device->allocator, 1, n_bytes);
+    if (!sparse) {
+        rapt_fail(RAPT_ERROR_HOST_MEMORY, "no memory for %s", what);
+        return NULL;
+    }
+    memset(sparse, 0, n_bytes);
     sparse->plan = plan;
+    return sparse;
+}
+
+rapt_status rapt_sparse_create(struct rapt_sparse *sparse, uint32_t max_records)
+{
+    rapt_plan *plan = sparse->plan;
+    struct rapt_pipeline *pipelines[SPARSE_N_PIPELINES] = {0};
     sparse->max_records = max_records ? max_records : 64;
     if (sparse->max_records > 65536)
         return rapt_fail(RAPT_ERROR_ARGUMENT, "max_records is %u: at most 65536",
@@ -36,13 +48,14 @@ rapt_status rapt_sparse_create(rapt_plan *plan, uint32_t max_records, struct rap
     return status;
 }
 
-void rapt_sparse_finish(struct rapt_sparse *sparse)
+void rapt_sparse_destroy(struct rapt_sparse *sparse)
 {
     rapt_device *device = sparse->plan->device;
     rapt_plan_remove_guest(sparse->plan, &sparse->guest);
     rapt_sets_finish(device, &sparse->guest.sets);
     for (int i = 0; i < SPARSE_N_PIPELINES; i++)
         rapt_pipeline_finish(device, &sparse->pipelines[i]);
+    rapt_free(device->allocator, sparse);
 }
 
 /* --------------------------------------------------------------------------------------- checks */

@@ -29,10 +29,13 @@ struct rapt_sparse {
     uint32_t max_records;
 };
 
-/* Pipelines of those choices that name a kernel. On failure rapt_sparse_finish is still to be
- * called. */
-rapt_status rapt_sparse_create(rapt_plan *plan, uint32_t max_records, struct rapt_sparse *sparse);
-void rapt_sparse_finish(struct rapt_sparse *sparse);
+/* Memory for an object of `n_bytes`, zeroed, whose first member is a rapt_sparse; `what` it is, for the
+ * message. NULL with the error set. */
+void *rapt_sparse_alloc(rapt_plan *plan, size_t n_bytes, const char *what);
+/* Pipelines of those choices that name a kernel. On failure the object is still to be destroyed. */
+rapt_status rapt_sparse_create(struct rapt_sparse *sparse, uint32_t max_records);
+/* And the object it is the first member of. */
+void rapt_sparse_destroy(struct rapt_sparse *sparse);
 
 /* The slot of a step that belongs to the plan and is prepared; everything a record asks first. */
 rapt_status rapt_sparse_check_step(const struct rapt_sparse *sparse, VkCommandBuffer commands,
