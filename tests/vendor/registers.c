@@ -4,12 +4,12 @@
  * comma-separated values per pipeline. Nothing is executed, so the device may be a stub
  * (tests/vendor/README.md).
  *
- *   registers CHIP [--raw] [--validate] [--all] [--candidates] [--only TEXT]
+ *   registers CHIP [--raw] [--validate] [--all] [--candidates] [--only TEXT] [--texts FOLDER]
  *
  * CHIP is what lines call the device; --all takes every combination of types, dims and groups,
  * --candidates every tile that `rapt tune` would measure, --only the lines that begin with
- * "USE,KV,DIMS,GROUP,HOW" like TEXT does. Exit 1 when a pipeline cannot be made, or a validation
- * layer complains. */
+ * "USE,KV,DIMS,GROUP,HOW" like TEXT does; --texts keeps the driver's text of the code. Exit 1 when
+ * a pipeline cannot be made, or a validation layer complains. */
 
 #include "statistics.h"
 
@@ -95,20 +95,12 @@ static rapt_plan_params params_of(const struct shape *shape)
  */
 
 struct table {
-    const char *chip, *only;
+    const char *chip, *only, *texts;
     int raw, all, candidates;
     struct vendor_device vendor;
     uint32_t n_lines, n_failures, n_choices;
     struct rapt_kernel_choice choices[1024]; /* what has a line already */
 };
-
-static void print_number(long long x)
-{
-    if (x < 0)
-        printf(",");
-    else
-        printf(",%lld", x);
-}
 
 static int is_known(struct table *table, const struct rapt_kernel_choice *choice)
 {
@@ -124,8 +116,9 @@ static int is_known(struct table *table, const struct rapt_kernel_choice *choice
 static void add_line(struct table *table, const char *use, const struct shape *shape,
                      const struct rapt_kernel_choice *choice)
 {
-    char key[128];
+    char key[128], heading[64];
     struct statistics s;
+    struct vendor_text text = {table->texts, table->chip, key, heading};
     snprintf(key, sizeof key, "%s,%s,%u/%u,%u,%s", use, rapt_type_name(shape->kv_type),
              shape->head_dim, shape->head_dim_v, shape->group, shape->how);
     if (choice->kernel < 0 ||
@@ -134,7 +127,10 @@ static void add_line(struct table *table, const char *use, const struct shape *s
         return;
     if (table->raw)
         printf("%s %s\n", rapt_kernel_name(choice->kernel), key);
-    if (vendor_device_compile(&table->vendor, choice, table->raw, &s) != RAPT_OK) {
+    snprintf(heading, sizeof heading, "tile %u %u %u %u", choice->spec[RAPT_SPEC_TILE_A],
+             choice->spec[RAPT_SPEC_TILE_B], choice->spec[RAPT_SPEC_TILE_C],
+             choice->spec[RAPT_SPEC_TILE_D]);
+    if (vendor_device_compile(&table->vendor, choice, table->raw, &text, &s) != RAPT_OK) {
         fprintf(stderr, "%s: %s: %s\n", table->chip, key, rapt_last_error());
         table->n_failures++;
         return;
@@ -144,12 +140,7 @@ static void add_line(struct table *table, const char *use, const struct shape *s
         s.shared_bytes = choice->shared_bytes;
     printf("%s,%s,%s,%u,%u,%u,%u", table->chip, key, rapt_kernel_name(choice->kernel),
            choice->workgroup_size, choice->rows, choice->block_kv, choice->spec[RAPT_SPEC_TILE_B]);
-    const long long numbers[] = {s.subgroup,     s.registers,     s.spills,       s.fills,
-                                 s.moved,        s.scratch_bytes, s.shared_bytes, s.waves,
-                                 s.instructions, s.cycles};
-    for (size_t i = 0; i < COUNT(numbers); i++)
-        print_number(numbers[i]);
-    printf("\n");
+    vendor_print_numbers(&s);
     fflush(stdout);
     table->n_lines++;
 }
@@ -216,9 +207,9 @@ static void add_candidates(struct table *table, const struct shape *shape)
 /* Kernels that no type or dim of a plan decides, and those that select keys. */
 static void add_others(struct table *table)
 {
-    static const char *const names[] = {"sparse_scan",  "chunk_mean",  "moba_gate",    "select_top_k",
-                                        "moba_lists",   "index_score", "score_lists",  "segment_lists",
-                                        "bitmap_lists", "id_bounds"};
+    static const char *const names[] = {
+        "sparse_scan", "chunk_mean",  "moba_gate",     "select_top_k", "moba_lists",
+        "index_score", "score_lists", "segment_lists", "bitmap_lists", "id_bounds"};
     const struct shape shape = {RAPT_TYPE_F16, 128, 128, 4, "paged"};
     const rapt_caps *caps = &table->vendor.device->caps;
     struct rapt_kernel_choice choice;
@@ -287,6 +278,8 @@ int main(int argc, char **argv)
             validate = 1;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             table.only = argv[++i];
+        else if (strcmp(argv[i], "--texts") == 0 && i + 1 < argc)
+            table.texts = argv[++i];
         else if (!table.chip && argv[i][0] != '-')
             table.chip = argv[i];
         else
@@ -294,7 +287,7 @@ int main(int argc, char **argv)
     }
     if (!table.chip) {
         fprintf(stderr, "usage: registers CHIP [--raw] [--validate] [--all] [--candidates] "
-                        "[--only TEXT]\n");
+                        "[--only TEXT] [--texts FOLDER]\n");
         return 2;
     }
     rapt_log log = {.write = log_line, .user = argv[1]};
