@@ -104,13 +104,15 @@ HEAD = """# Beside ggml's kernels, as compilers see them
 
 Made by `tests/vendor/beside_ggml.py docs tests/vendor/beside-ggml.csv`; %s.
 **Nothing ran on a device.** Both are compiled by the same driver with a stub in place of the card
-([tests/vendor](../tests/vendor/README.md)): f16, head dim 128, 8 KV heads, 4096 keys; ours are the kernels the
-library chooses for a packed plan, ggml's those its own host code asks the driver for, with its constants.
+([tests/vendor](../tests/vendor/README.md)): f16, head dim 128, 8 KV heads, 4096 keys; ours are the kernels
+the library chooses (prefill: packed; decode: pages of 16), ggml's those its own host code asks the driver
+for, with its constants.
 
-For 1000 multiply-adds that are of use (rows that hold queries, times keys, times 256), of one pass of the loop over
-keys: **cycles** one SIMD is kept busy, by the table in tests/vendor/README.md, with memory free of charge; first of what
-always runs, then with every branch taken (masks on the diagonal, new maxima, keys past the last). Comparable within a
-row of the table only. Spills: of the whole pipeline. Occupancy: in the driver's unit (docs/devices.md).
+For 1000 multiply-adds that are of use (rows that hold queries, times keys, times 256), of one pass of the
+loop over keys: **cycles** one SIMD is kept busy, by the table in tests/vendor/README.md, with memory free of
+charge; first of what always runs, then with every branch taken (masks on the diagonal, new maxima, keys past
+the last). Comparable within a row of the table only. Spills: of the whole pipeline. Occupancy: in the
+driver's unit (docs/devices.md).
 
 """
 
@@ -119,8 +121,9 @@ def cell(row, mark):
     numbers = f"{float(row['least_cycles']):.1f} to {float(row['most_cycles']):.1f}"
     numbers = f"**{numbers}**" if mark else numbers
     spills = int(row["spills"] or 0) + int(row["fills"] or 0)
-    return (f"{row['rows']} x {row['keys']}, {row['subgroup']} | {row['registers']} | "
-            f"{'0' if not spills else row['spills'] + ' / ' + row['fills']} | {row['waves'] or '-'} | {numbers}")
+    told = row["spills"] + " / " + row["fills"] if spills else "0"
+    return (f"{row['rows']} x {row['keys']}, {row['subgroup']} | {row['registers']} | {told} "
+            f"| {row['waves'] or '-'} | {numbers}")
 
 
 def docs(arguments):
@@ -129,14 +132,16 @@ def docs(arguments):
     print(HEAD % lines[1][2:], end="")
     for use, group in OURS:
         chosen = [r for r in rows if r["use"] == use and r["group"] == str(group)]
-        print(f"## {'Prefill, causal' if use == 'prefill' else f'Decode, {group} query heads to a KV head'}\n")
+        title = "Prefill, causal" if use == "prefill" else f"Decode, {group} query heads to a KV head"
+        print(f"## {title}\n")
         print("| chip | kernel | rows x keys, subgroup | registers | spills / fills | occupancy | cycles | "
               "ours / ggml's |\n|---|---|---|---|---|---|---|---|")
         for ours, theirs in zip(chosen[::2], chosen[1::2]):
             ratio = float(ours["least_cycles"]) / float(theirs["least_cycles"])
             most = float(ours["most_cycles"]) / float(theirs["most_cycles"])
-            print(f"| {ours['chip']} | {ours['kernel']} | {cell(ours, ratio <= 1)} | {ratio:.2f} to {most:.2f} |")
-            print(f"| | {theirs['kernel']} | {cell(theirs, ratio > 1)} | |")
+            print(f"| {ours['chip']} | {ours['kernel']} | {cell(ours, ratio <= 1)} "
+                  f"| {ratio:.2f} to {most:.2f} |\n"
+                  f"| | {theirs['kernel']} | {cell(theirs, ratio > 1)} | |")
         print()
     notes = chips.HERE / "beside-ggml.notes"
     print(notes.read_text(encoding="utf-8"), end="")
