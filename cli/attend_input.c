@@ -315,11 +315,15 @@ static int input_tables(struct attend *attend)
     return 0;
 }
 
-/* What a row takes in the pool: strides count elements, of quantized types bytes. */
-static uint64_t row_units(const struct attend *attend, uint32_t dim)
+/* What a row takes in the pool: strides count elements, of quantized types bytes. Interleaved, V's
+ * rows begin behind K's, at a whole word: rows of blocks are padded. */
+static uint64_t row_units(const struct attend *attend, uint32_t dim, int interleaved)
 {
     rapt_type type = rapt_type_parse(text_of(attend, ATTEND_KV_DTYPE, ""));
-    return type == RAPT_TYPE_DEFAULT || rapt_type_bytes(type) ? dim : rapt_row_bytes(type, dim);
+    if (type == RAPT_TYPE_DEFAULT || rapt_type_bytes(type))
+        return dim;
+    uint64_t n_bytes = rapt_row_bytes(type, dim);
+    return interleaved ? (n_bytes + 3) / 4 * 4 : n_bytes;
 }
 
 /* A pool is made of packed K/V: how it lies. */
@@ -340,10 +344,12 @@ static int input_paging(struct attend *attend)
                             attend->q_view.dim, problem->head_dim_v);
         attend->easy.kv_one_buffer = 1;
     }
-    attend->easy.k_pool = pool_layout(kind, problem->page_size, problem->n_kv_heads,
-                                      row_units(attend, attend->q_view.dim));
-    attend->easy.v_pool = pool_layout(kind, problem->page_size, problem->n_kv_heads,
-                                      row_units(attend, problem->head_dim_v));
+    attend->easy.k_pool =
+        pool_layout(kind, problem->page_size, problem->n_kv_heads,
+                    row_units(attend, attend->q_view.dim, attend->easy.kv_one_buffer));
+    attend->easy.v_pool =
+        pool_layout(kind, problem->page_size, problem->n_kv_heads,
+                    row_units(attend, problem->head_dim_v, attend->easy.kv_one_buffer));
     return 0;
 }
 

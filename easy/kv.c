@@ -39,17 +39,19 @@ static uint64_t count_units(const struct axis axes[3], uint64_t row_units)
 }
 
 /* Where V's rows begin when they share K's buffer: behind K's in the innermost axis whose stride
- * leaves room for both. Beside each other there are rows [K head, V head], heads [K heads, V
- * heads] and whole pages. */
+ * leaves room for both, at a whole word if that fits (n_word units). Beside each other there are
+ * rows [K head, V head], heads [K heads, V heads] and whole pages. */
 static rapt_status find_v_offset(const struct axis k[3], const struct axis v[3], uint64_t k_dim,
-                                 uint64_t v_dim, uint64_t *out_offset)
+                                 uint64_t v_dim, uint64_t n_word, uint64_t *out_offset)
 {
     uint64_t k_extent = k_dim, v_extent = v_dim;
     for (int i = 0; i < 3; i++) {
         if (k[i].stride != v[i].stride)
             break;
         if (k[i].stride >= rapt_add_sat(k_extent, v_extent)) {
-            *out_offset = k_extent;
+            uint64_t rest = (n_word - k_extent % n_word) % n_word;
+            int fits = k[i].stride - k_extent - v_extent >= rest;
+            *out_offset = k_extent + (fits ? rest : 0);
             return RAPT_OK;
         }
         k_extent = v_extent = rapt_mul_sat(k[i].count, k[i].stride);
@@ -305,8 +307,9 @@ static rapt_status size_tensors(rapt_easy_job *job, uint64_t n_outer, uint64_t n
     *out_v_first = 0;
     if (!job->kv_one_buffer)
         return RAPT_OK;
-    rapt_status status = find_v_offset(axes[0], axes[1], row_units[0], row_units[1], out_v_first);
     uint64_t bytes = unit_bytes(tensors[0].params.type);
+    rapt_status status =
+        find_v_offset(axes[0], axes[1], row_units[0], row_units[1], 4 / bytes, out_v_first);
     if (status == RAPT_OK && *out_v_first * bytes % 4 != 0)
         return rapt_fail(RAPT_ERROR_ARGUMENT,
                          "kv_one_buffer: V's rows begin at byte %llu, which is no multiple of 4",

@@ -63,7 +63,8 @@ typedef struct rapt_easy_options {
     uint32_t plan_flags; /* further RAPT_PLAN_* bits, FEW_PIPELINES for one */
     rapt_layout k_pool, v_pool; /* layout of the pool made when problem.page_size > 0; zero = NHD */
     int kv_one_buffer; /* K and V rows interleaved by the layouts above share one pool buffer: V's
-                          begin behind K's in the innermost axis whose stride has room for both */
+                          begin behind K's in the innermost axis whose stride has room for both, at
+                          a multiple of 4 bytes */
     /* Not the library's kernels but the textbook's three: QK^T stored to memory, softmax over it,
      * then times V. For comparisons: memory grows with q_len * kv_len. Takes packed f32, f16 and
      * bf16 with the masks full and causal, and the output alone. */
