@@ -4,14 +4,48 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* More than a picture or a count is worth, and less than takes a machine down: systems that promise
+ * memory they lack kill the program that believes them. */
+#define MOST_BYTES (UINT64_C(4) << 30)
+#define HEAD_BYTES 16 /* before every piece: its size, and room that keeps it aligned */
+
+static void *take(void *user, size_t n_bytes)
+{
+    struct mask_case *c = user;
+    if (n_bytes > MOST_BYTES - c->n_bytes)
+        return NULL;
+    char *piece = malloc(HEAD_BYTES + n_bytes);
+    if (!piece)
+        return NULL;
+    const uint64_t n = n_bytes;
+    memcpy(piece, &n, sizeof n);
+    c->n_bytes += n;
+    return piece + HEAD_BYTES;
+}
+
+static void give(void *user, void *memory)
+{
+    struct mask_case *c = user;
+    uint64_t n;
+    if (!memory)
+        return;
+    char *piece = (char *)memory - HEAD_BYTES;
+    memcpy(&n, piece, sizeof n);
+    c->n_bytes -= n;
+    free(piece);
+}
 
 int mask_case_build(struct mask_case *c, uint32_t block_q, uint32_t block_kv)
 {
     c->cu_q[1] = (int32_t)c->n_q;
     c->cu_kv[1] = (int32_t)c->n_kv;
+    const rapt_allocator allocator = {.user = c, .alloc = take, .free = give};
     rapt_block_table_params params = {
         .struct_size = sizeof params,
+        .allocator = &allocator,
         .mask = c->mask,
         .mask_heads = c->input.heads,
         .batch = {.struct_size = sizeof params.batch,
@@ -28,6 +62,9 @@ int mask_case_build(struct mask_case *c, uint32_t block_q, uint32_t block_kv)
     double start = cli_seconds();
     rapt_status status = rapt_block_table_create(&params, &c->table);
     c->seconds = cli_seconds() - start;
+    if (status == RAPT_ERROR_HOST_MEMORY || status == RAPT_ERROR_CAPACITY)
+        return cli_fail(CLI_USAGE, "%s: fewer queries, or larger blocks, would do",
+                        rapt_last_error());
     if (status != RAPT_OK)
         return cli_fail_status(status, NULL);
     c->view.struct_size = sizeof c->view;

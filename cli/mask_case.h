@@ -10,6 +10,7 @@ struct mask_case {
     const char *expression;
     uint32_t n_q, n_kv, n_heads;
     int32_t cu_q[2], cu_kv[2], q_pos0, kv_pos0;
+    uint64_t n_bytes; /* that the table holds */
     rapt_mask *mask; /* of heads without one of their own */
     struct mask_input input;
     rapt_block_table *table;
