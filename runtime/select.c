@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Which kernels. Vendors are known to select_budget.c, the CPU driver to this file and select_cpu.c. */
+/* Which kernels. Vendors are known to select_budget.c, the CPU driver to this file and
+ * select_cpu.c. */
 
 #include "select.h"
 
@@ -10,6 +11,7 @@
 #include "select_cpu.h"
 #include "select_matrix.h"
 #include "select_matrix2.h"
+#include "select_rows.h"
 #include "select_tiles.h"
 #include "select_tuned.h"
 
@@ -17,6 +19,7 @@
 #include <string.h>
 
 #define KEYS_PER_ITEM_GPU 65536u
+#define MATRIX_DECODE_ROWS 8u   /* packed rows from which on decode goes to matrix units */
 #define STAGE_BYTES (32u << 20) /* scratch for staged K/V on the CPU driver, all of it */
 #define STAGE_ROWS_MAX 65536u
 #define STAGE_ROWS_MIN 1024u
@@ -31,89 +34,15 @@ static uint32_t power_of_two_below(uint32_t x)
 
 /* ----------------------------------------------------------------------------------------- rows */
 
-const char *rapt_kernel_unsupported_reason(const rapt_caps *caps, int kernel)
-{
-    static const char *const needs[RAPT_N_FEATURES] = {
-        "needs f16 (shaderFloat16)",
-        "needs int8 (shaderInt8)",
-        "needs storage16 (storageBuffer16BitAccess)",
-        "needs storage8 (storageBuffer8BitAccess)",
-        "needs int64 (shaderInt64)",
-        "needs subgroup (subgroup arithmetic and shuffle in compute)",
-        "needs subgroup_size_control (VK_EXT_subgroup_size_control)",
-        "needs buffer_device_address (VK_KHR_buffer_device_address)",
-        "needs push_descriptor (VK_KHR_push_descriptor)",
-        "needs integer_dot (VK_KHR_shader_integer_dot_product)",
-        "needs coopmat (VK_KHR_cooperative_matrix)",
-        "needs coopmat2 (VK_NV_cooperative_matrix2)",
-        "needs bf16 (VK_KHR_shader_bfloat16)",
-        "needs memory_model (vulkanMemoryModel)",
-        "needs priority (VK_KHR_global_priority)",
-        "needs debug_utils (VK_EXT_debug_utils)",
-        "needs cpu_rows (it is for Mesa's CPU driver)",
-        "needs coopmat2_tensor (workgroup scope, flexible dimensions, tensor addressing, "
-        "block loads)",
-    };
-    rapt_features missing = rapt_kernel_features(kernel) & ~caps->features;
-    uint32_t n_bindings = 0;
-    for (uint32_t bits = rapt_kernel_bindings(kernel); bits; bits &= bits - 1)
-        n_bindings++;
-    for (uint32_t bit = 0; bit < RAPT_N_FEATURES; bit++)
-        if (missing & (1ull << bit))
-            return needs[bit];
-    if (n_bindings > caps->max_storage_buffers)
-        return "binds more storage buffers than the device allows per stage";
-    return NULL;
-}
-
-/* NULL if the row can be used, else why not. */
-static const char *row_reason(const rapt_caps *caps, int kernel)
-{
-    if (kernel < 0)
-        return "no such row";
-    const char *reason = rapt_kernel_absent_reason(kernel);
-    return reason ? reason : rapt_kernel_unsupported_reason(caps, kernel);
-}
-
-static const char *type_word(rapt_type type)
-{
-    const char *name = rapt_type_name(type);
-    return name ? name : "f32";
-}
-
-/* "decode" and "pt" and f16 -> decode_f16_pt; without a type if `type` is DEFAULT. */
-static int find_row(const char *op, rapt_type type, const char *path)
-{
-    char name[64];
-    if (type == RAPT_TYPE_DEFAULT)
-        snprintf(name, sizeof name, "%s_%s", op, path);
-    else
-        snprintf(name, sizeof name, "%s_%s_%s", op, type_word(type), path);
-    return rapt_kernel_find(name);
-}
-
-/* Specialization constants every kernel gets; tile numbers are its own. */
-static void fill_spec(const struct rapt_select_request *request, struct rapt_kernel_choice *choice)
-{
-    choice->spec[RAPT_SPEC_WG_SIZE] = choice->workgroup_size;
-    choice->spec[RAPT_SPEC_HEAD_DIM] = request->head_dim;
-    choice->spec[RAPT_SPEC_HEAD_DIM_V] = request->head_dim_v;
-    choice->spec[RAPT_SPEC_BLOCK_Q] = choice->rows;
-    choice->spec[RAPT_SPEC_BLOCK_KV] = choice->block_kv;
-    choice->spec[RAPT_SPEC_FEATURES] = request->features;
-    choice->spec[RAPT_SPEC_Q_TYPE] = (uint32_t)request->q_type;
-    choice->spec[RAPT_SPEC_OUT_TYPE] = (uint32_t)request->out_type;
-}
-
 /* The portable row of an operation: its own, or the one that does both where the pool lies in
  * pieces or keys are multiplied in integers. */
 static int find_portable(const char *op, const struct rapt_select_request *request, int integer_dot)
 {
     if (integer_dot)
-        return find_row("tiled", request->kv_type, "ptd");
+        return rapt_select_find_row("tiled", request->kv_type, "ptd");
     if (request->n_kv_segments > 1)
-        return find_row("tiled", request->kv_type, "pts");
-    return find_row(op, request->kv_type, "pt");
+        return rapt_select_find_row("tiled", request->kv_type, "pts");
+    return rapt_select_find_row(op, request->kv_type, "pt");
 }
 
 /* Why keys are not multiplied in integers; NULL if they are. */
@@ -131,7 +60,7 @@ static const char *integer_dot_reason(const rapt_caps *caps,
     if (request->integer_dot == RAPT_CHOICE_AUTO &&
         (!caps->integer_dot_accelerated || caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU))
         return "the device does not accelerate it";
-    return row_reason(caps, find_portable("", request, 1));
+    return rapt_select_row_reason(caps, find_portable("", request, 1));
 }
 
 /* f16 is rounded no further, and bf16 has fewer digits; f32 is never rounded. */
@@ -147,17 +76,20 @@ static const char *matrix_query_reason(const struct rapt_select_request *request
 
 /* The row of a path for the request, whether it can be used or not; in pieces there is "cms" alone.
  */
-static int matrix_row(const struct rapt_select_request *request, const char *path)
+static int matrix_row(const char *op, const struct rapt_select_request *request, const char *path)
 {
     if (request->n_kv_segments > 1)
-        return strcmp(path, "cm") == 0 ? find_row("prefill", request->kv_type, "cms") : -1;
-    return find_row("prefill", request->kv_type, path);
+        return strcmp(path, "cm") == 0 ? rapt_select_find_row(op, request->kv_type, "cms") : -1;
+    return rapt_select_find_row(op, request->kv_type, path);
 }
 
 /* A tile of a row on matrix units; NULL, or why there is none. */
 static const char *matrix_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                                int row, struct rapt_kernel_choice *choice)
 {
+    const char *name = rapt_kernel_name(row);
+    if (name && strncmp(name, "decode_", 7) == 0)
+        return rapt_select_few_rows_tile(caps, request, choice);
     if (rapt_kernel_name_ends(row, "_cm2"))
         return rapt_select_tensor_tile(caps, request, choice);
     if (rapt_kernel_name_ends(row, "_cm2s"))
@@ -170,13 +102,13 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
                                  const char *path)
 {
     struct rapt_kernel_choice choice = {0};
-    int row = matrix_row(request, path);
+    int row = matrix_row("prefill", request, path);
     if (request->path == RAPT_PATH_PORTABLE)
         return "the portable path was asked for";
     if (row < 0)
         return request->n_kv_segments > 1 ? "their rows read pools in one piece"
                                           : "no row for K/V of this type";
-    const char *why = row_reason(caps, row);
+    const char *why = rapt_select_row_reason(caps, row);
     if (!why)
         why = matrix_query_reason(request, row);
     if (!why)
@@ -194,12 +126,13 @@ static const char *family_reason(const struct rapt_cpu_family *family, const rap
                                  const struct rapt_select_request *request)
 {
     uint32_t rows, keys;
-    const char *why = row_reason(caps, find_row("prefill", RAPT_TYPE_DEFAULT, family->path));
-    int stage = find_row("stage", request->kv_type, family->path);
+    const char *why = rapt_select_row_reason(
+        caps, rapt_select_find_row("prefill", RAPT_TYPE_DEFAULT, family->path));
+    int stage = rapt_select_find_row("stage", request->kv_type, family->path);
     if (!why && stage < 0)
         why = "the CPU driver's own rows do not read K/V of this type";
     if (!why)
-        why = row_reason(caps, stage);
+        why = rapt_select_row_reason(caps, stage);
     if (!why && request->n_kv_segments > 1)
         why = "the CPU driver's own rows read pools in one piece";
     if (!why && family->subgroup_size && family->subgroup_size != caps->subgroup_size)
@@ -232,12 +165,12 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
 {
     struct rapt_kernel_choice *stage = &selection->stage;
     uint32_t row_bytes = 4 * (request->head_dim + request->head_dim_v);
-    stage->kernel = find_row("stage", request->kv_type, family->path);
+    stage->kernel = rapt_select_find_row("stage", request->kv_type, family->path);
     stage->workgroup_size = caps->subgroup_size;
     stage->rows = 1;
     stage->block_kv = 8;
     stage->spec[RAPT_SPEC_SUBGROUP] = caps->subgroup_size;
-    fill_spec(request, stage);
+    rapt_select_fill_spec(request, stage);
     selection->staged = 1;
     selection->stage_rows =
         rapt_max_u32(STAGE_ROWS_MIN, rapt_min_u32(STAGE_ROWS_MAX, STAGE_BYTES / row_bytes)) / 8 * 8;
@@ -251,10 +184,8 @@ static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_sele
     struct rapt_select_request own = *request;
     own.integer_dot =
         rapt_kernel_name_ends(choice->kernel, "_ptd") ? RAPT_CHOICE_ALWAYS : RAPT_CHOICE_NEVER;
-    if (decode) /* these knobs are for prefill */
-        own.block_q = own.block_kv = own.pages_per_block = 0;
     rapt_status status = rapt_select_tile(caps, &own, decode, choice);
-    fill_spec(request, choice);
+    rapt_select_fill_spec(request, choice);
     return status;
 }
 
@@ -266,8 +197,16 @@ static rapt_status choose_matrix(const rapt_caps *caps, const struct rapt_select
         why = matrix_tile(caps, request, choice->kernel, choice);
     if (why)
         return rapt_fail(RAPT_ERROR_UNSUPPORTED, "matrix units: %s", why);
-    fill_spec(request, choice);
+    rapt_select_fill_spec(request, choice);
     return RAPT_OK;
+}
+
+/* block_q, block_kv and pages_per_block are for prefill. */
+static struct rapt_select_request without_prefill_knobs(const struct rapt_select_request *request)
+{
+    struct rapt_select_request own = *request;
+    own.block_q = own.block_kv = own.pages_per_block = 0;
+    return own;
 }
 
 /* Workgroup size of the small kernels: what they like, within the device's limits. */
@@ -285,7 +224,7 @@ static void choose_small(const rapt_caps *caps, const struct rapt_select_request
     choice->workgroup_size = small_workgroup(caps, 64);
     choice->rows = 1;
     choice->block_kv = 1;
-    fill_spec(request, choice);
+    rapt_select_fill_spec(request, choice);
 }
 
 /* ------------------------------------------------------------------------------------ selection */
@@ -330,22 +269,48 @@ static rapt_status find_forced(const struct rapt_select_request *request,
         const struct rapt_cpu_family *family = rapt_select_cpu_family(kernel);
         int is_dot = !segments && kernel == find_portable(forced[i].op, request, 1);
         int is_own = kernel == find_portable(forced[i].op, request, 0);
-        for (int m = 0; m < N_MATRIX_PATHS && i == 0; m++)
-            if (kernel == matrix_row(request, matrix_paths[m])) {
+        for (int m = 0; m < N_MATRIX_PATHS; m++)
+            if (kernel == matrix_row(forced[i].op, request, matrix_paths[m])) {
                 is_own = out->matrix = 1;
-                out->matrix2 = m != MATRIX_KHR;
+                out->matrix2 |= m != MATRIX_KHR;
             }
         if (family && !segments)
-            is_own = kernel == find_row(forced[i].op, request->kv_type, family->path) ||
-                     kernel == find_row(forced[i].op, RAPT_TYPE_DEFAULT, family->path);
+            is_own = kernel == rapt_select_find_row(forced[i].op, request->kv_type, family->path) ||
+                     kernel == rapt_select_find_row(forced[i].op, RAPT_TYPE_DEFAULT, family->path);
         out->integer_dot |= is_dot;
         if (!is_dot && !is_own)
             return rapt_fail(RAPT_ERROR_ARGUMENT, "kernel %s is no %s kernel for %s K/V",
                              rapt_kernel_name(kernel) ? rapt_kernel_name(kernel) : "(none)",
-                             forced[i].op, type_word(request->kv_type));
+                             forced[i].op, rapt_select_type_word(request->kv_type));
     }
     snprintf(out->why, sizeof out->why, "asked for by name");
     return RAPT_OK;
+}
+
+/* Why decode beside prefill on matrix units is not there too; NULL if it is. */
+static const char *matrix_decode_reason(const rapt_caps *caps,
+                                        const struct rapt_select_request *request, int row)
+{
+    struct rapt_kernel_choice choice;
+    const struct rapt_select_request own = without_prefill_knobs(request);
+    if (request->n_q_heads / request->n_kv_heads < MATRIX_DECODE_ROWS)
+        return "its tiles would be less than half full";
+    const char *why = row < 0 ? "no row for pools in pieces" : rapt_select_row_reason(caps, row);
+    if (!why)
+        why = matrix_query_reason(request, row);
+    return why ? why : rapt_select_few_rows_tile(caps, &own, &choice);
+}
+
+static void find_matrix_decode(const rapt_caps *caps, const struct rapt_select_request *request,
+                               const char *no_tensor, struct rapt_selection *out)
+{
+    int row = matrix_row("decode", request, "cm");
+    const char *why = matrix_decode_reason(caps, request, row);
+    out->integer_dot = why && integer_dot_reason(caps, request) == NULL;
+    out->decode.kernel = why ? find_portable("decode", request, out->integer_dot) : row;
+    snprintf(out->why, sizeof out->why, "prefill%s on matrix units%s%s%s%s",
+             why ? "" : " and decode", why ? ", decode in portable rows: " : "", why ? why : "",
+             no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
 }
 
 /* Prefill on matrix units if that can be, else why not. Whole workgroups first; what subgroups can
@@ -366,11 +331,8 @@ static int find_matrix(const rapt_caps *caps, const struct rapt_select_request *
             continue;
         out->matrix = 1;
         out->matrix2 = i != MATRIX_KHR;
-        out->integer_dot = integer_dot_reason(caps, request) == NULL;
-        out->prefill.kernel = matrix_row(request, matrix_paths[i]);
-        out->decode.kernel = find_portable("decode", request, out->integer_dot);
-        snprintf(out->why, sizeof out->why, "prefill on matrix units, decode in portable rows%s%s",
-                 no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
+        out->prefill.kernel = matrix_row("prefill", request, matrix_paths[i]);
+        find_matrix_decode(caps, request, no_tensor, out);
         return 1;
     }
     *out_why = why;
@@ -399,14 +361,16 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
         /* prefill_lpb unrolls eight keys: beyond 512 dims it takes minutes to compile */
         uint32_t dims = request->head_dim + request->head_dim_v;
         int large = strcmp(family->path, "lpb") == 0 && dims > 512;
-        out->prefill.kernel = find_row("prefill", RAPT_TYPE_DEFAULT, large ? "lp" : family->path);
+        out->prefill.kernel =
+            rapt_select_find_row("prefill", RAPT_TYPE_DEFAULT, large ? "lp" : family->path);
         /* decode_*_lp is written for 8 lanes; the form for older versions takes any number */
         int wide = strcmp(family->path, "lp") == 0 && caps->subgroup_size != 8;
         const char *path = wide ? "lpb" : family->path;
-        int decode = find_row("decode", request->kv_type, path);
+        int decode = rapt_select_find_row("decode", request->kv_type, path);
         if (strcmp(path, "lps") == 0 && dims > 512)
             decode = -1; /* each load is a loop: many of them take long to compile */
-        out->decode.kernel = row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
+        out->decode.kernel =
+            rapt_select_row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
         snprintf(out->why, sizeof out->why,
                  "the CPU driver's own rows for Mesa %u.%u; no matrix units: %s",
                  caps->driver_major, caps->driver_minor, no_matrix);
@@ -426,7 +390,7 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
 
 static rapt_status check_row(const rapt_caps *caps, const char *what, int kernel)
 {
-    const char *reason = row_reason(caps, kernel);
+    const char *reason = rapt_select_row_reason(caps, kernel);
     if (!reason)
         return RAPT_OK;
     const char *name = rapt_kernel_name(kernel);
@@ -460,18 +424,32 @@ static rapt_status choose_prefill(const rapt_caps *caps, const struct rapt_selec
     if (!rapt_select_cpu_tile(family, caps, request, &rows, &keys))
         return rapt_fail(RAPT_ERROR_ARGUMENT, "the CPU driver's own rows have no such tile");
     rapt_select_cpu_prefill(family, caps, request, choice);
-    fill_spec(request, choice);
+    rapt_select_fill_spec(request, choice);
     return RAPT_OK;
 }
 
 static rapt_status choose_decode(const rapt_caps *caps, const struct rapt_select_request *request,
                                  struct rapt_kernel_choice *choice)
 {
+    if (on_matrix_units(choice->kernel))
+        return choose_matrix(caps, request, choice);
     if (!rapt_select_cpu_family(choice->kernel))
         return choose_portable(caps, request, 1, choice);
     rapt_select_cpu_decode(caps, request, choice);
-    fill_spec(request, choice);
+    rapt_select_fill_spec(request, choice);
     return RAPT_OK;
+}
+
+/* Tiles of matrix units that are worth measuring. */
+static void matrix_candidates(const rapt_caps *caps, uint32_t most_rows,
+                              struct rapt_tile_source *source)
+{
+    int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    uint32_t rows = cpu ? 16 : most_rows, keys = cpu ? 16 : 64;
+    for (uint32_t i = 0; i < 4; i++) {
+        source->rows[i] = rows >> i >= 8 ? rows >> i : 0;
+        source->keys[i] = i < (cpu ? 1 : 3) ? keys >> i : 0;
+    }
 }
 
 /* Candidates of a kernel (`rapt tune`): its list's, or what its knobs may say. On CPUs they are
@@ -492,11 +470,7 @@ static rapt_status tune_prefill(const rapt_caps *caps, const struct rapt_select_
             source.keys[i] = 1u << i;
         }
     } else if (on_matrix_units(out->prefill.kernel)) {
-        int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
-        for (uint32_t i = 0; i < 4; i++) {
-            source.rows[i] = (cpu ? 16u : 64u) >> i;
-            source.keys[i] = i < (cpu ? 1 : 3) ? (cpu ? 16u : 64u) >> i : 0;
-        }
+        matrix_candidates(caps, 64, &source);
     } else {
         source.n_listed = rapt_select_n_tiles(0);
     }
@@ -508,10 +482,13 @@ static rapt_status tune_decode(const rapt_caps *caps, const struct rapt_select_r
                                struct rapt_selection *out)
 {
     struct rapt_tile_source source = {.choose = choose_decode};
-    if (!rapt_select_cpu_family(out->decode.kernel))
+    const struct rapt_select_request own = without_prefill_knobs(request);
+    if (on_matrix_units(out->decode.kernel))
+        matrix_candidates(caps, 32, &source);
+    else if (!rapt_select_cpu_family(out->decode.kernel))
         source.n_listed = rapt_select_n_tiles(1);
     return rapt_select_tuned(
-        caps, request, &source, request->tile_decode, request->shared_memory_limit != 0,
+        caps, &own, &source, request->tile_decode, request->shared_memory_limit != 0,
         request->n_q_heads / request->n_kv_heads, &out->decode, &out->decode_tile);
 }
 
@@ -559,7 +536,8 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
     if (status != RAPT_OK)
         return status;
     int cpu_decode = rapt_select_cpu_family(out->decode.kernel) != NULL;
-    out->decode_rows = cpu_decode ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
+    int two_tiles = cpu_decode || on_matrix_units(out->decode.kernel);
+    out->decode_rows = two_tiles ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
     out->target_items = target_items(caps);
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
                              : out->cpu                 ? 1u << 30

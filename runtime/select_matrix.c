@@ -6,6 +6,7 @@
 #include "tiles.h"
 
 #define SLICE_DIMS 64u /* of K and V on their way through shared memory */
+#define FEW_ROWS_LANES 256u
 
 struct shape {
     uint32_t m, n, k;
@@ -143,41 +144,95 @@ static int try_tile(const rapt_caps *caps, const struct rapt_select_request *req
            lane_registers(tile, request) <= most;
 }
 
-const char *rapt_select_matrix_tile(const rapt_caps *caps,
-                                    const struct rapt_select_request *request,
-                                    struct rapt_kernel_choice *choice)
+/* The shape and the size of subgroups that all tiles of a device have. NULL, or why there are none.
+ */
+static const char *begin_tile(const rapt_caps *caps, struct matrix_tile *tile, int *out_ask,
+                              uint32_t *out_registers)
 {
-    static const uint32_t rows[] = {64, 32, 16, 8}, keys[] = {64, 32, 16};
-    uint32_t asked = rapt_select_keys_asked(request);
-    struct matrix_tile tile = {0};
-    /* where a product is a page of code, tiles are to be small */
-    int ask_size, found = -1, is_cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    int found = -1;
     for (int i = 0; found < 0 && i < (int)(sizeof shapes / sizeof shapes[0]); i++)
         if (rapt_select_has_matrix(caps, shapes[i].m, shapes[i].n, shapes[i].k))
             found = i;
     if (found < 0)
         return "the device has no matrices of f16 with sums of f32 in a shape they know";
-    tile.shape = shapes[found];
-    tile.subgroup = rapt_select_matrix_subgroup(caps, &ask_size);
-    if (tile.subgroup == 0)
+    tile->shape = shapes[found];
+    tile->subgroup = rapt_select_matrix_subgroup(caps, out_ask);
+    if (tile->subgroup == 0)
         return "subgroups may have several sizes, and none can be asked for";
-    uint32_t most = rapt_select_budget(caps).matrix_registers;
-    if (is_cpu) /* where registers are memory */
-        most = 1u << 20;
+    *out_registers = rapt_select_budget(caps).matrix_registers;
+    if (caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU) /* where registers are memory */
+        *out_registers = 1u << 20;
+    return NULL;
+}
+
+/* Where a product is a page of code, tiles are to be small. */
+static int first_keys(const rapt_caps *caps)
+{
+    return caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU ? 2 : 0;
+}
+
+static const uint32_t tile_keys[] = {64, 32, 16};
+
+static const char *no_tile(const struct rapt_select_request *request)
+{
+    return request->block_q || rapt_select_keys_asked(request) || request->shared_memory_limit
+               ? "no tile of that block_q, block_kv and shared_memory_limit"
+               : "a tile of these head dims would spill registers or fill shared memory";
+}
+
+const char *rapt_select_matrix_tile(const rapt_caps *caps,
+                                    const struct rapt_select_request *request,
+                                    struct rapt_kernel_choice *choice)
+{
+    static const uint32_t rows[] = {64, 32, 16, 8};
+    uint32_t asked = rapt_select_keys_asked(request), most;
+    struct matrix_tile tile = {0};
+    int ask_size;
+    const char *why = begin_tile(caps, &tile, &ask_size, &most);
+    if (why)
+        return why;
     /* First with at least half of the subgroups at work on the scores. */
     for (int pass = 0; pass < 2; pass++)
         for (int r = 0; r < (request->block_q ? 1 : 4); r++)
-            for (int k = is_cpu ? 2 : 0; k < 3; k++)
+            for (int k = first_keys(caps); k < 3; k++)
                 for (tile.columns = 1; tile.columns <= 8; tile.columns *= 2) {
                     tile.rows = request->block_q ? request->block_q : rows[r];
-                    tile.keys = asked ? asked : keys[k];
+                    tile.keys = asked ? asked : tile_keys[k];
                     int idle = tile.columns * tile.shape.n > 2 * tile.keys;
                     if (idle != pass || !try_tile(caps, request, &tile, most, choice))
                         continue;
                     choice->required_subgroup_size = ask_size ? tile.subgroup : 0;
                     return NULL;
                 }
-    return request->block_q || asked || request->shared_memory_limit
-               ? "no tile of that block_q, block_kv and shared_memory_limit"
-               : "a tile of these head dims would spill registers or fill shared memory";
+    return no_tile(request);
+}
+
+const char *rapt_select_few_rows_tile(const rapt_caps *caps,
+                                      const struct rapt_select_request *request,
+                                      struct rapt_kernel_choice *choice)
+{
+    static const uint32_t rows[] = {16, 8};
+    uint32_t asked = rapt_select_keys_asked(request), most;
+    struct matrix_tile tile = {0};
+    int ask_size;
+    const char *why = begin_tile(caps, &tile, &ask_size, &most);
+    if (why)
+        return why;
+    /* First with all subgroups at work on the scores, then with half of them, in workgroups that
+     * leave room for others. */
+    for (int pass = 0; pass < 3; pass++)
+        for (int r = 0; r < (request->block_q ? 1 : 2); r++)
+            for (int k = first_keys(caps); k < 3; k++)
+                for (tile.columns = 8; tile.columns >= 1; tile.columns /= 2) {
+                    tile.rows = request->block_q ? request->block_q : rows[r];
+                    tile.keys = asked ? asked : tile_keys[k];
+                    uint32_t width = tile.columns * tile.shape.n;
+                    int large = width > 2 * tile.keys || workgroup_of(&tile) > FEW_ROWS_LANES;
+                    if ((large ? 2 : width > tile.keys) != pass ||
+                        !try_tile(caps, request, &tile, most, choice))
+                        continue;
+                    choice->required_subgroup_size = ask_size ? tile.subgroup : 0;
+                    return NULL;
+                }
+    return no_tile(request);
 }

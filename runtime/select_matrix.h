@@ -17,7 +17,15 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
                                     const struct rapt_select_request *request,
                                     struct rapt_kernel_choice *choice);
 
-/* The size subgroups will have: the only one there is, or (out_ask) one to ask for. 0 where neither. */
+/* The same for decode_*_cm: the same kernel with tiles of 16 rows, or 8. It waits for K and V
+ * rather than for products, so lanes, whose loads are on their way at once, come before work for
+ * each of them. */
+const char *rapt_select_few_rows_tile(const rapt_caps *caps,
+                                      const struct rapt_select_request *request,
+                                      struct rapt_kernel_choice *choice);
+
+/* The size subgroups will have: the only one there is, or (out_ask) one to ask for. 0 where
+ * neither. */
 uint32_t rapt_select_matrix_subgroup(const rapt_caps *caps, int *out_ask);
 
 /* Lanes a workgroup of such subgroups may have. */

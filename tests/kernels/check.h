@@ -99,7 +99,8 @@ struct check_target {
     rapt_type kv;
     rapt_type q;                     /* instead of a case's own, DEFAULT = that */
     int force_prefill, force_decode; /* RAPT_KERNEL_* + 1 */
-    int decode;                      /* q_len is cut to what decode takes */
+    int decode;                      /* q_len is cut to what decode takes: */
+    uint32_t decode_rows;            /* at most so many packed rows */
     int all_shapes;
     uint64_t seed;
     const char *only;  /* a case's name, or NULL */
@@ -128,7 +129,7 @@ enum check_tensor { CHECK_Q, CHECK_K, CHECK_V, CHECK_OUT, CHECK_N_TENSORS };
 struct check_problem {
     struct check_case c;
     rapt_type kv;
-    int decode;
+    uint32_t decode_rows; /* 0 = prefill */
     uint64_t random;
     int n_seqs;
     int32_t cu_q[CHECK_MAX_SEQS + 1], cu_kv[CHECK_MAX_SEQS + 1];
@@ -187,7 +188,8 @@ struct check_table {
 };
 
 rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, rapt_type kv,
-                                 int decode, uint64_t seed, struct check_problem *out_problem);
+                                 uint32_t decode_rows, uint64_t seed,
+                                 struct check_problem *out_problem);
 void check_problem_destroy(struct check_problem *problem);
 /* Element of (sequence, token, head, 0) of Q, K, V or the output, from the tensor's element 0. */
 uint64_t check_element(const struct check_problem *problem, enum check_tensor tensor, int seq,

@@ -101,8 +101,8 @@ static void fill_lengths(struct check_problem *p)
     for (int b = 0; b < p->n_seqs; b++) {
         int32_t q = c->n_seqs ? c->q_len[b] : usual_q[b];
         int32_t kv = c->n_seqs ? c->kv_len[b] : usual_kv[b];
-        if (p->decode && q > 0) {
-            int32_t most = group >= 4 ? 1 : (int32_t)(4 / group);
+        if (p->decode_rows && q > 0) {
+            int32_t most = group >= p->decode_rows ? 1 : (int32_t)(p->decode_rows / group);
             q = q > most ? 1 + (int32_t)random_below(&p->random, (uint32_t)most) : q;
         }
         p->cu_q[b + 1] = p->cu_q[b] + q;
@@ -463,7 +463,8 @@ static rapt_status create_statistics(rapt_easy *easy, struct check_problem *p)
 }
 
 rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, rapt_type kv,
-                                 int decode, uint64_t seed, struct check_problem *out_problem)
+                                 uint32_t decode_rows, uint64_t seed,
+                                 struct check_problem *out_problem)
 {
     struct check_problem *p = out_problem;
     memset(p, 0, sizeof *p);
@@ -471,7 +472,7 @@ rapt_status check_problem_create(rapt_easy *easy, const struct check_case *c, ra
     if (c->bias)
         p->c.flags |= RAPT_PLAN_BIAS;
     p->kv = kv;
-    p->decode = decode;
+    p->decode_rows = decode_rows;
     p->random = seed;
     p->scale = 1.0f / sqrtf((float)c->d);
     p->type[CHECK_K] = p->type[CHECK_V] = kv;

@@ -62,12 +62,20 @@ static int find_or_portable(const char *op, rapt_type type, const char *path)
     return row < 0 ? find(op, type, "pt") : row;
 }
 
+/* Beside prefill on matrix units the portable row: it takes fewer rows, and so leaves more. */
+static int find_decode(const struct check_target *target, rapt_type type, const char *path)
+{
+    if (!target->decode && strncmp(path, "cm", 2) == 0)
+        return strcmp(path, "cms") == 0 ? find("tiled", type, "pts") : find("decode", type, "pt");
+    return find_or_portable("decode", type, path);
+}
+
 static void run_cases(struct check_target *target, rapt_type kv, const char *path, int shapes)
 {
     int both = find("tiled", kv, path);
     target->kv = kv;
     target->force_prefill = (both >= 0 ? both : find_or_portable("prefill", kv, path)) + 1;
-    target->force_decode = (both >= 0 ? both : find_or_portable("decode", kv, path)) + 1;
+    target->force_decode = (both >= 0 ? both : find_decode(target, kv, path)) + 1;
     for (int i = 0; i < check_n_cases; i++) {
         const struct check_case *c = &check_cases[i];
         if (target->only ? strcmp(target->only, c->name) != 0 : c->shapes > shapes)
@@ -132,6 +140,15 @@ static void run_million(struct check_target *target, rapt_type kv, const char *p
 static int on_matrix_units(const struct row_name *row)
 {
     return strncmp(row->path, "cm", 2) == 0;
+}
+
+/* Queries and rows that reach it. */
+static void use_row(struct check_target *target, const struct row_name *row)
+{
+    if (!on_matrix_units(row))
+        return;
+    target->q = row->type == RAPT_TYPE_BF16 ? RAPT_TYPE_BF16 : RAPT_TYPE_F16;
+    target->decode_rows = 32; /* up to two tiles */
 }
 
 /* All cases on GPUs. CPU drivers compile for seconds what a case runs in milliseconds: there all
@@ -228,6 +245,7 @@ static void run_with_tiles(struct check_target *target, const struct row_name *r
     static const char *const large[] = {"d256", "d576/512", NULL};
     static const char *const merges[] = {"splits", "unnormalised, sinks", NULL};
     int both = strcmp(row->op, "tiled") == 0;
+    use_row(target, row);
     target->decode = strcmp(row->op, "decode") == 0 || strcmp(row->op, "merge") == 0;
     if (strcmp(row->op, "merge") == 0)
         run_some(target, RAPT_TYPE_F16, row->path, merges);
@@ -248,7 +266,8 @@ static int is_one_of(const char *op, const char *const *names)
 /* Rows that compute no attention from a plan's items; 0 if this is none of them. */
 static int run_other(struct check_target *target, const struct row_name *row)
 {
-    static const char *const moba[] = {"sparse_scan", "moba_gate", "select_top_k", "moba_lists", NULL};
+    static const char *const moba[] = {"sparse_scan", "moba_gate", "select_top_k", "moba_lists",
+                                       NULL};
     static const char *const lists[] = {"score_lists", "segment_lists", "bitmap_lists", "id_bounds",
                                         NULL};
     const char *op = row->op;
@@ -323,8 +342,7 @@ static void run_row(struct check_target *target, const struct row_name *row)
     int quick = test_quick();
     target->least = quick > 1 && row->type && row->type != RAPT_TYPE_F16 &&
                     row->type != RAPT_TYPE_INT8 && row->type != RAPT_TYPE_Q8_0;
-    if (on_matrix_units(row))
-        target->q = row->type == RAPT_TYPE_BF16 ? RAPT_TYPE_BF16 : RAPT_TYPE_F16;
+    use_row(target, row);
     target->decode = strcmp(row->op, "decode") == 0;
     if (run_other(target, row))
         return;
@@ -397,7 +415,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    struct check_target target = {.seed = 1};
+    struct check_target target = {.seed = 1, .decode_rows = 4};
     struct row_name row;
     if (getenv("RAPT_SEED"))
         target.seed = strtoull(getenv("RAPT_SEED"), NULL, 0);

@@ -496,7 +496,8 @@ int check_run_case(const struct check_target *target, const struct check_case *c
     struct check_case own = *c;
     if (target->q) /* a kernel that takes no other */
         own.q = target->q;
-    int ok = check_problem_create(target->easy, &own, target->kv, target->decode, target->seed,
+    int ok = check_problem_create(target->easy, &own, target->kv,
+                                  target->decode ? target->decode_rows : 0, target->seed,
                                   &run->problem) == RAPT_OK;
     ok = ok ? run_all(run, target, &error) : fail_call(run, "problem");
     if (ok)

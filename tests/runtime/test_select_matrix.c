@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Rows by VK_KHR_cooperative_matrix on snapshots of devices: which tile every chip gets, how tiles step
- * down, when portable rows are taken and what is said of it. */
+/* Rows by VK_KHR_cooperative_matrix on snapshots of devices: which tile every chip gets, how tiles
+ * step down, when portable rows are taken and what is said of it. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,6 +203,132 @@ static void matrix_units_when_not(void **state)
     assert_int_equal(s.prefill.spec[RAPT_SPEC_TILE_A], 8 | 8 << 8 | 8 << 16);
 }
 
+/* ---- decode */
+
+/* Groups of eight heads fill half of a matrix or all of it. */
+static void large_groups_decode_on_matrix_units(void **state)
+{
+    static const struct matrix_case d128[] = {
+        {"navi31", 16, 64, 128, 32, 16, 16, 16}, {"gfx1201", 16, 64, 128, 32, 16, 16, 16},
+        {"ga102", 16, 64, 128, 32, 16, 16, 16},  {"gb202", 16, 64, 128, 32, 16, 16, 16},
+        {"a770", 16, 16, 128, 8, 8, 8, 16},      {"b580", 16, 32, 128, 16, 8, 16, 16},
+    };
+    (void)state;
+    if (without_matrix_row())
+        return;
+    for (size_t i = 0; i < sizeof d128 / sizeof d128[0]; i++)
+        for (uint32_t group = 4; group <= 32; group *= 2) {
+            const struct matrix_case *expected = &d128[i];
+            const rapt_caps *caps = device_named(expected->device);
+            struct rapt_select_request request = request_of(group, 128, 128, RAPT_TYPE_F16, 16);
+            struct rapt_selection s;
+            assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+            check_choice(expected->device, caps, &s.decode);
+            if (group < 8) {
+                assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
+                assert_non_null(strstr(s.why, "less than half full"));
+                continue;
+            }
+            const uint32_t *spec = s.decode.spec, shape = spec[RAPT_SPEC_TILE_A];
+            assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_cm");
+            assert_non_null(strstr(s.why, "prefill and decode on matrix units"));
+            assert_int_equal(s.decode_rows, 2 * s.decode.rows);
+            if (s.decode.rows != expected->rows || s.decode.block_kv != expected->keys ||
+                s.decode.workgroup_size != expected->workgroup ||
+                spec[RAPT_SPEC_SUBGROUP] != expected->subgroup || (shape & 0xff) != expected->m ||
+                (shape >> 8 & 0xff) != expected->n || shape >> 16 != expected->k)
+                fail_msg("%s, group %u: %u rows, %u keys, %u lanes in subgroups of %u, %#x",
+                         expected->device, group, s.decode.rows, s.decode.block_kv,
+                         s.decode.workgroup_size, spec[RAPT_SPEC_SUBGROUP], shape);
+        }
+}
+
+/* At all head dims and in any shared memory, wherever prefill has a tile that fits. */
+static void matrix_decode_fits_or_is_not_taken(void **state)
+{
+    static const uint32_t dims[][2] = {{8, 8},     {40, 72},   {64, 64},   {96, 96},
+                                       {128, 128}, {192, 128}, {256, 256}, {576, 512}};
+    static const rapt_type types[] = {RAPT_TYPE_F16, RAPT_TYPE_BF16, RAPT_TYPE_INT8,
+                                      RAPT_TYPE_Q4_0};
+    uint32_t n_taken = 0;
+    (void)state;
+    if (without_matrix_row())
+        return;
+    for (uint32_t i = 0; i < n_devices; i++)
+        for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++)
+            for (uint32_t bytes = 16384; bytes <= 131072; bytes *= 2) {
+                rapt_caps caps = devices[i];
+                rapt_type type = types[dims[d][0] % 32 ? d % 2 : d % 4];
+                struct rapt_select_request request =
+                    request_of(16, dims[d][0], dims[d][1], type, 16);
+                struct rapt_selection s;
+                request.q_type = request.out_type = RAPT_TYPE_F16;
+                caps.max_shared_memory = bytes;
+                if (type == RAPT_TYPE_BF16)
+                    request.q_type = request.out_type = type;
+                if (rapt_select(&caps, &request, &s) != RAPT_OK) {
+                    if (!strstr(rapt_last_error(), "at least") &&
+                        !strstr(rapt_last_error(), "storage buffers"))
+                        fail_msg("%s: %s", names[i], rapt_last_error());
+                    continue;
+                }
+                check_choice(names[i], &caps, &s.decode);
+                const char *name = rapt_kernel_name(s.decode.kernel);
+                int taken = name && strcmp(name + strlen(name) - 3, "_cm") == 0;
+                n_taken += taken;
+                if (s.matrix != taken)
+                    fail_msg("%s, D %u, %u bytes: %s, %s", names[i], dims[d][0], bytes, name,
+                             s.why);
+            }
+    assert_true(n_taken > 200);
+}
+
+static void matrix_decode_when_not(void **state)
+{
+    struct rapt_select_request request = request_of(8, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    const rapt_caps *gpu = device_named("navi31"), *cpu = device_named("lavapipe-26.1");
+    rapt_caps caps = *gpu;
+    (void)state;
+    if (without_matrix_row())
+        return;
+    request.path = RAPT_PATH_PORTABLE;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
+    request.path = RAPT_PATH_AUTO;
+    caps.features &= ~RAPT_FEATURE_COOPMAT;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
+    request.block_q = 32; /* prefill's */
+    request.block_kv = 32;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_cm");
+    assert_true(s.prefill.rows == 32 && s.decode.rows == 16 && s.decode.block_kv == 64);
+    request.block_q = request.block_kv = 0;
+    request.kv_type = RAPT_TYPE_Q8_0; /* codes are exact on matrix units: no integers needed */
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_q8_0_cm");
+    assert_int_equal(s.integer_dot, 0);
+    request.integer_dot = RAPT_CHOICE_ALWAYS;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "tiled_q8_0_ptd");
+    request.integer_dot = RAPT_CHOICE_AUTO;
+    request.kv_type = RAPT_TYPE_F16;
+
+    /* the CPU driver's own row is faster; asked for, it runs */
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_lp");
+    request.path = RAPT_PATH_COOPMAT;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_cm");
+    request.path = RAPT_PATH_AUTO;
+    request.force_decode = rapt_kernel_find("decode_f16_cm") + 1;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_OK);
+    assert_true(s.matrix && s.prefill.kernel < 0 && s.decode.rows == 16);
+    request.kv_type = RAPT_TYPE_INT8;
+    assert_int_equal(rapt_select(cpu, &request, &s), RAPT_ERROR_ARGUMENT);
+}
+
 int main(void)
 {
     if (!read_devices(RAPT_TEST_DEVICES))
@@ -211,6 +337,9 @@ int main(void)
         cmocka_unit_test(chips_get_matrix_tiles),
         cmocka_unit_test(matrix_tiles_step_down),
         cmocka_unit_test(matrix_units_when_not),
+        cmocka_unit_test(large_groups_decode_on_matrix_units),
+        cmocka_unit_test(matrix_decode_fits_or_is_not_taken),
+        cmocka_unit_test(matrix_decode_when_not),
     };
     return cmocka_run_group_tests_name("select matrix", tests, NULL, NULL);
 }

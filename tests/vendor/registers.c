@@ -4,12 +4,13 @@
  * comma-separated values per pipeline. Nothing is executed, so the device may be a stub
  * (tests/vendor/README.md).
  *
- *   registers CHIP [--raw] [--validate] [--all] [--candidates] [--only TEXT] [--texts FOLDER]
+ *   registers CHIP [--raw] [--validate] [--all] [--candidates] [--portable] [--only TEXT]
+ *                  [--texts FOLDER]
  *
  * CHIP is what lines call the device; --all takes every combination of types, dims and groups,
- * --candidates every tile that `rapt tune` would measure, --only the lines that begin with
- * "USE,KV,DIMS,GROUP,HOW" like TEXT does; --texts keeps the driver's text of the code. Exit 1 when
- * a pipeline cannot be made, or a validation layer complains. */
+ * --candidates every tile that `rapt tune` would measure, --portable what there is without matrix
+ * units, --only the lines that begin with "USE,KV,DIMS,GROUP,HOW" like TEXT does; --texts keeps the
+ * driver's text of the code. Exit 1 when a pipeline cannot be made, or a validation layer complains. */
 
 #include "statistics.h"
 
@@ -96,7 +97,7 @@ static rapt_plan_params params_of(const struct shape *shape)
 
 struct table {
     const char *chip, *only, *texts;
-    int raw, all, candidates;
+    int raw, all, candidates, portable;
     struct vendor_device vendor;
     uint32_t n_lines, n_failures, n_choices;
     struct rapt_kernel_choice choices[1024]; /* what has a line already */
@@ -159,6 +160,7 @@ static void add_attention(struct table *table, const struct shape *shape)
     struct rapt_select_request request;
     struct rapt_kernel_choice append;
     rapt_plan_params params = params_of(shape), checked;
+    params.path = table->portable ? RAPT_PATH_PORTABLE : RAPT_PATH_AUTO;
     rapt_status status = rapt_plan_params_check(&params, &checked);
     const rapt_caps *caps = &table->vendor.device->caps;
     if (status == RAPT_OK) {
@@ -188,6 +190,7 @@ static void add_candidates(struct table *table, const struct shape *shape)
     struct rapt_selection selection;
     struct rapt_select_request request;
     rapt_plan_params params = params_of(shape), checked;
+    params.path = table->portable ? RAPT_PATH_PORTABLE : RAPT_PATH_AUTO;
     const rapt_caps *caps = &table->vendor.device->caps;
     if (rapt_plan_params_check(&params, &checked) != RAPT_OK)
         return; /* told already */
@@ -274,6 +277,8 @@ int main(int argc, char **argv)
             table.all = 1;
         else if (strcmp(argv[i], "--candidates") == 0)
             table.candidates = 1;
+        else if (strcmp(argv[i], "--portable") == 0)
+            table.portable = 1;
         else if (strcmp(argv[i], "--validate") == 0)
             validate = 1;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
@@ -287,7 +292,7 @@ int main(int argc, char **argv)
     }
     if (!table.chip) {
         fprintf(stderr, "usage: registers CHIP [--raw] [--validate] [--all] [--candidates] "
-                        "[--only TEXT] [--texts FOLDER]\n");
+                        "[--portable] [--only TEXT] [--texts FOLDER]\n");
         return 2;
     }
     rapt_log log = {.write = log_line, .user = argv[1]};
