@@ -179,13 +179,19 @@ static rapt_status place_tables(rapt_plan *plan)
     return RAPT_OK;
 }
 
+/* Of K's or V's part of the staging slice; head dims are multiples of 8. */
+static uint64_t stage_words(const rapt_plan *plan, uint32_t dims)
+{
+    uint64_t elements = (uint64_t)plan->selection.stage_rows * dims;
+    return align_up(elements * plan->selection.stage_unit / 4, 64);
+}
+
 static uint64_t workspace_words(const rapt_plan *plan, uint64_t partial_rows)
 {
     const rapt_plan_params *p = &plan->params;
     uint64_t words = align_up(partial_rows * p->head_dim_v, 64) + align_up(partial_rows * 2, 64);
     if (plan->selection.staged)
-        words += align_up((uint64_t)plan->selection.stage_rows * p->head_dim, 64) +
-                 align_up((uint64_t)plan->selection.stage_rows * p->head_dim_v, 64);
+        words += stage_words(plan, p->head_dim) + stage_words(plan, p->head_dim_v);
     if (plan->rotates_first)
         words += align_up(rapt_rotate_q_words(p), 64);
     return words;
@@ -216,15 +222,9 @@ static rapt_status place_workspace(rapt_plan *plan)
     places->stage_k =
         places->partial_ml + (uint32_t)align_up((uint64_t)plan->bounds.partial_rows * 2, 64);
     places->stage_v =
-        places->stage_k +
-        (plan->selection.staged
-             ? (uint32_t)align_up((uint64_t)plan->selection.stage_rows * p->head_dim, 64)
-             : 0);
+        places->stage_k + (plan->selection.staged ? (uint32_t)stage_words(plan, p->head_dim) : 0);
     places->rotated_q =
-        places->stage_v +
-        (plan->selection.staged
-             ? (uint32_t)align_up((uint64_t)plan->selection.stage_rows * p->head_dim_v, 64)
-             : 0);
+        places->stage_v + (plan->selection.staged ? (uint32_t)stage_words(plan, p->head_dim_v) : 0);
     places->workspace_bytes = align_up(bytes ? bytes : 4, places->alignment);
     return RAPT_OK;
 }

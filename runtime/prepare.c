@@ -492,7 +492,8 @@ static void fill_step(const struct preparation *prep, rapt_step *step)
     uint64_t floats = (uint64_t)work->n_partial_rows * (plan->params.head_dim_v + 2);
     if (work->n_stages)
         floats += (uint64_t)plan->selection.stage_rows *
-                  (plan->params.head_dim + plan->params.head_dim_v);
+                  (plan->params.head_dim + plan->params.head_dim_v) * plan->selection.stage_unit /
+                  4;
     *step = (rapt_step){
         .struct_size = sizeof *step,
         .slot = prep->params.slot,

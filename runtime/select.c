@@ -172,6 +172,13 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
     stage->spec[RAPT_SPEC_SUBGROUP] = caps->subgroup_size;
     rapt_select_fill_spec(request, stage);
     selection->staged = 1;
+    selection->stage_unit = 4;
+    if (strcmp(family->path, "lpb") == 0 &&
+        (request->kv_type == RAPT_TYPE_F16 || request->kv_type == RAPT_TYPE_BF16)) {
+        selection->stage_unit = 2;
+        stage->spec[RAPT_SPEC_STAGED] = (uint32_t)request->kv_type;
+        selection->prefill.spec[RAPT_SPEC_STAGED] = (uint32_t)request->kv_type;
+    }
     selection->stage_rows =
         rapt_max_u32(STAGE_ROWS_MIN, rapt_min_u32(STAGE_ROWS_MAX, STAGE_BYTES / row_bytes)) / 8 * 8;
 }

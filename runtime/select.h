@@ -53,8 +53,9 @@ struct rapt_selection {
     int integer_dot;      /* keys are multiplied in integers */
     int matrix;           /* prefill on matrix units */
     int matrix2;          /* by VK_NV_cooperative_matrix2 */
-    int staged;           /* prefill items read K/V from staged f32 rows */
+    int staged;           /* prefill items read K/V from staged rows */
     uint32_t stage_rows;  /* rows the staging slice holds: bounded scratch */
+    uint32_t stage_unit;  /* bytes of a staged element */
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */
     uint32_t max_keys_per_item;
     struct rapt_tile_origin prefill_tile, decode_tile;

@@ -102,7 +102,8 @@
 #define RAPT_SPEC_TILE_B 10
 #define RAPT_SPEC_TILE_C 11
 #define RAPT_SPEC_TILE_D 12
-#define RAPT_N_SPECS 13
+#define RAPT_SPEC_STAGED 13 /* RAPT_STORE_* of staged K and V, 0 = RAPT_STORE_F32 */
+#define RAPT_N_SPECS 14
 
 /* storage types as the kernels count them; equal to enum rapt_type */
 #define RAPT_STORE_F32 1

@@ -1,7 +1,7 @@
 #version 450
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prefill on the CPU driver. Lane = query row (R rows per lane), workgroup = one subgroup, Q and O
- * in registers, K and V from rows staged to f32 by stage_lp.comp. One step is N keys of a staged block
+ * in registers, K and V from rows staged by stage_lp.comp. One step is N keys of a staged block
  * of 8, in straight-line code: K and V elements are broadcast to the lanes, by
  *   LP_UNIFORM    loads at a uniform address (they become broadcast memory operands),
  *   LP_BROADCAST  one load with lanes = keys, then a broadcast from registers (uniform loads by
@@ -26,6 +26,15 @@ const uint FOLD = 64 * N; /* keys whose sums are kept apart: a long sum of float
 /* The maximum that o and l are relative to lags behind the true one by up to this: a pass over o then
  * is rare. Weights grow to exp(SLACK) at most, which floats hold as exactly; a fold ends in step. */
 const float SLACK = 8.0;
+
+/* from one block of keys to the next, per dim, and from one key to the next */
+#ifdef LP_SSBO
+const uint BLOCK = 2, KEY = 1;
+#elif defined(LP_BROADCAST)
+const uint BLOCK = HALVES ? 16 : 32, KEY = BLOCK / 2;
+#else
+const uint BLOCK = 32, KEY = 16;
+#endif
 
 float q[R * D], o[R * DV], o_sum[R * DV], s[R * N];
 
@@ -53,7 +62,34 @@ void spread_keys(vec4 x) /* before SPIR-V 1.5 the lane must be a literal */
         spread[c * 8 + 7] = subgroupBroadcast(x[c], 7);
     }
 }
-#define LOAD4(name, base, d) spread_keys(Quads(base).at[(d) * 2]);
+vec4 load_four(uint64_t base, uint d)
+{
+    if (!HALVES)
+        return Quads(base).at[d * 2];
+    /* a gather costs by its elements, not by their width */
+    uvec2 x = unpackUint2x32(Longs(base + uint64_t(d * BLOCK)).at[0]);
+    if (STAGED_TYPE == RAPT_STORE_BF16)
+        return uintBitsToFloat(uvec4(x.x << 16, x.x & 0xffff0000u, x.y << 16, x.y & 0xffff0000u));
+    return vec4(unpackHalf2x16(x.x), unpackHalf2x16(x.y));
+}
+
+/* While a block of K is multiplied, one word of every cache line of V's is asked for, and so on; eight
+ * lines a gather. Without it the loop waits at the gathers half of its time. */
+const uint ASKED = 512; /* bytes */
+uint touched = 0;
+uint64_t ahead; /* the block whose lines are asked for */
+
+void ask_for(uint d, uint dims) /* dims: of that block */
+{
+    if (d >= dims || d * BLOCK % ASKED != 0)
+        return;
+    uint at = d * BLOCK + gl_LocalInvocationIndex * 64;
+    if (dims * BLOCK % ASKED != 0) /* not past the block: it may be the workspace's last */
+        at = min(at, dims * BLOCK - 4);
+    touched ^= Words(ahead + uint64_t(at)).at[0];
+}
+#define LOAD4(name, base, d) spread_keys(load_four(base, d));
+#define ASK_FOR(d, dims) ask_for(d, dims);
 #define ELEMENT(name, base, d, c, n) spread[(c) * 8 + (n)]
 #else
 #define LOAD4(name, base, d) \
@@ -62,11 +98,8 @@ void spread_keys(vec4 x) /* before SPIR-V 1.5 the lane must be a literal */
 #define ELEMENT(name, base, d, c, n) name[n][c]
 #endif
 
-/* from one block of keys to the next, per dim, and from one key to the next */
-#ifdef LP_SSBO
-const uint BLOCK = 2, KEY = 1;
-#else
-const uint BLOCK = 32, KEY = 16;
+#ifndef LP_BROADCAST
+#define ASK_FOR(d, dims)
 #endif
 
 void dot_products(LP_INDEX base)
@@ -75,6 +108,7 @@ void dot_products(LP_INDEX base)
         s[i] = 0.0;
     [[unroll]] for (uint d4 = 0; d4 < D; d4 += 4) {
         LOAD4(quad, base, d4)
+        ASK_FOR(d4, DV)
         [[unroll]] for (uint c = 0; c < 4; c++)
             [[unroll]] for (uint n = 0; n < N; n++) {
                 float k = ELEMENT(quad, base, d4, c, n);
@@ -88,6 +122,7 @@ void add_values(LP_INDEX base)
 {
     [[unroll]] for (uint d4 = 0; d4 < DV; d4 += 4) {
         LOAD4(quad, base, d4)
+        ASK_FOR(d4, D)
         [[unroll]] for (uint c = 0; c < 4; c++) {
             float step_sum[R]; /* added as one: fewer roundings of the long sum */
             [[unroll]] for (uint n = 0; n < N; n++) {
@@ -154,8 +189,13 @@ void main()
 #ifdef LP_UNIFORM
     none = uint64_t(push.count >> 31);
 #else
-    k_base += gl_LocalInvocationIndex * 16;
-    v_base += gl_LocalInvocationIndex * 16;
+    if (HALVES) {
+        k_base = work + 4 * uint64_t(HEADER(stage_k_word)) + 2 * uint64_t(item.stage_row * D);
+        v_base = work + 4 * uint64_t(HEADER(stage_v_word)) + 2 * uint64_t(item.stage_row * DV);
+    }
+    uint64_t k_start = k_base, v_start = v_base;
+    k_base += gl_LocalInvocationIndex * KEY;
+    v_base += gl_LocalInvocationIndex * KEY;
 #endif
 #endif
 
@@ -172,6 +212,9 @@ void main()
             start_fold(j, FOLD);
             do {
                 uint at_key = j - item.kv_begin; /* a multiple of N; blocks are of 8 */
+#ifdef LP_BROADCAST
+                ahead = v_start + LP_INDEX(at_key / 8 * (BLOCK * DV));
+#endif
                 dot_products(k_base + LP_INDEX(at_key / 8 * (BLOCK * D)) + at_key % 8 * KEY);
                 if ((FEATURES & SCORE_FEATURES) != 0)
                     [[unroll]] for (uint i = 0; i < R * N; i++)
@@ -204,6 +247,9 @@ void main()
                     }
                     l[r] += step_l;
                 }
+#ifdef LP_BROADCAST
+                ahead = k_start + LP_INDEX((at_key / 8 + 1) * (BLOCK * D)); /* or V's first */
+#endif
                 add_values(v_base + LP_INDEX(at_key / 8 * (BLOCK * DV)) + at_key % 8 * KEY);
                 next_keys(item, j, N);
             } while (j < stop);
@@ -217,6 +263,11 @@ void main()
                     o_sum[r * DV + d] = o_sum[r * DV + d] * keep + o[r * DV + d] * late;
             }
         } while (j < span_end);
+
+#ifdef LP_BROADCAST
+    if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
+        WORK(0) = 0.0;
+#endif
 
     uint r = 0;
     do {

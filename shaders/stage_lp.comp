@@ -2,7 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Staging on the CPU driver: one record of stages = keys of one sequence and KV head, K and V read
  * from the pool or the packed tensor, converted to f32 and laid out as prefill_lp.comp reads them:
- * blocks of 8 keys, [dim / 4][8 keys][4 dims]. Keys at or past kv_limit become zeros. Lane = key, or
+ * blocks of 8 keys, [dim / 4][8 keys][4 dims], or in that order as they are (HALVES, where lane = key
+ * and loads go by address). Keys at or past kv_limit become zeros. Lane = key, or
  * (LP_WORDS) lane = word of a key's row: loads at uniform addresses, each kept by one lane, are
  * merged into one vector load on that driver, and pairs of floats halve the number of scatters. */
 #extension GL_GOOGLE_include_directive : require
@@ -32,7 +33,6 @@ uint second_quad(uint w)
 }
 
 #ifdef LP_WORDS
-layout(buffer_reference, std430, buffer_reference_align = 8) buffer Longs { uint64_t at[]; };
 const uint AHEAD = 8; /* keys whose cache lines are asked for at once: other heads lie between */
 
 uint touched = 0;
@@ -118,9 +118,33 @@ void store_staged(uint word, uint row, uint dims, uint d, vec4 x)
 #endif
 }
 
+#ifndef LP_SSBO
+/* As stage_key, of 16-bit floats: a gather and a scatter cost by their elements, not by their width. */
+void copy_key(lp_kv kv, uint j, bool there, bool k, uint word, uint row, uint dims)
+{
+    uint64_t from = (k ? packUint2x32(uvec2(push.k_lo, push.k_hi))
+                       : packUint2x32(uvec2(push.v_lo, push.v_hi))) +
+                    key_index(kv, j, k) * 2;
+    uint64_t to = packUint2x32(uvec2(push.work_lo, push.work_hi)) + uint64_t(word) * 4 +
+                  uint64_t(row / 8 * 8 * dims + row % 8 * 4) * 2;
+    uint d = 0;
+    do {
+        uint64_t x = Longs(from + uint64_t(d * 2)).at[0];
+        Longs(to + uint64_t(d * 16)).at[0] = there ? x : 0;
+        d += 4;
+    } while (d < dims);
+}
+#endif
+
 /* Key j of the sequence, or zeros, as staged row `row` of the region that starts at `word`. */
 void stage_key(lp_kv kv, uint j, bool there, bool k, uint word, uint row, uint dims)
 {
+#ifndef LP_SSBO
+    if (HALVES) {
+        copy_key(kv, j, there, k, word, row, dims);
+        return;
+    }
+#endif
     LP_INDEX at = key_index(kv, j, k) * INDEX_BYTES;
     LP_INDEX scales = BLOCK_SCALES ? scale_index(kv, j, k) : 0;
     float by = row_scale(kv, j, k);

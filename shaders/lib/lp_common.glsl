@@ -17,8 +17,13 @@ layout(constant_id = RAPT_SPEC_Q_TYPE) const uint Q_TYPE = RAPT_STORE_F32;
 layout(constant_id = RAPT_SPEC_OUT_TYPE) const uint OUT_TYPE = RAPT_STORE_F32;
 layout(constant_id = RAPT_SPEC_TILE_A) const uint TILE_A = 8;
 layout(constant_id = RAPT_SPEC_TILE_B) const uint TILE_B = 1;
+layout(constant_id = RAPT_SPEC_STAGED) const uint STAGED_TYPE = 0;
 
 layout(push_constant) uniform Push { rapt_push push; };
+
+/* Rows of 16-bit floats are staged as they are, which halves what is written and read again; only
+ * where prefill loads with lanes = keys (LP_BROADCAST). */
+const bool HALVES = STAGED_TYPE == RAPT_STORE_F16 || STAGED_TYPE == RAPT_STORE_BF16;
 
 #define INFINITY_F uintBitsToFloat(0x7f800000u)
 const float LOG2E = 1.44269504088896341;
@@ -41,6 +46,7 @@ layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Wor
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Floats { float at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 2) buffer Halves { uint16_t at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Pairs { uvec2 at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer Longs { uint64_t at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Quads { vec4 at[]; };
 #define STEP(word) Words(uvec2(push.step_lo, push.step_hi)).at[word]
 #define WORK(word) Floats(uvec2(push.work_lo, push.work_hi)).at[word]

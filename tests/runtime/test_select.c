@@ -83,6 +83,12 @@ static void check_selection(const char *device, const rapt_caps *caps,
         assert_in_range(s.stage_rows, 1024, 1 << 16);
         assert_true((uint64_t)s.stage_rows * (request->head_dim + request->head_dim_v) * 4 <=
                     32u << 20);
+        /* staged as stored in one family only, and both kernels must know */
+        int halves = strstr(rapt_kernel_name(s.prefill.kernel), "_lpb") != NULL &&
+                     (request->kv_type == RAPT_TYPE_F16 || request->kv_type == RAPT_TYPE_BF16);
+        assert_int_equal(s.stage_unit, halves ? 2 : 4);
+        assert_int_equal(s.stage.spec[RAPT_SPEC_STAGED], halves ? (int)request->kv_type : 0);
+        assert_int_equal(s.prefill.spec[RAPT_SPEC_STAGED], s.stage.spec[RAPT_SPEC_STAGED]);
     }
 }
 
