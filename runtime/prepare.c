@@ -441,6 +441,7 @@ static rapt_status build_work(struct preparation *prep, uint32_t *words,
     struct rapt_work fewer = *work;
     params.selection = &whole;
     whole.target_items = 1;
+    whole.cache_keys = 0; /* groups are told apart by target_items */
     if (rapt_work_build(&params, &prep->batch, &prep->mask, &fewer) != RAPT_OK)
         return RAPT_ERROR_CAPACITY;
     *work = fewer;

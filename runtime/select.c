@@ -549,6 +549,8 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
                              : out->cpu                 ? 1u << 30
                                                         : KEYS_PER_ITEM_GPU;
+    out->cache_keys =
+        request->keys_at_once ? request->keys_at_once : rapt_select_cache_keys(caps, request);
     return RAPT_OK;
 }
 

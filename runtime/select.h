@@ -25,6 +25,7 @@ struct rapt_select_request {
     uint32_t block_q, block_kv, pages_per_block, max_keys_per_item, shared_memory_limit;
     const rapt_tiles *tiles; /* measured ones, or NULL */
     uint32_t tile_prefill, tile_decode; /* as in rapt_plan_params */
+    uint32_t keys_at_once; /* knob, as in rapt_plan_params */
     uint32_t listed; /* between select's files: that tile of the list alone, from 1; 0 = choose */
 };
 
@@ -58,6 +59,7 @@ struct rapt_selection {
     uint32_t stage_unit;  /* bytes of a staged element */
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */
     uint32_t max_keys_per_item;
+    uint32_t cache_keys; /* keys of one KV head whose K/V the device's last cache holds; 0 = all */
     struct rapt_tile_origin prefill_tile, decode_tile;
     char why[256]; /* why not a faster path */
 };

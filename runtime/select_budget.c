@@ -2,8 +2,13 @@
 /* What vendors' chips give a lane: the only file that knows vendors. */
 #include "select_tiles.h"
 
+#include "kv_format.h"
+
+#include <string.h>
+
 #define VENDOR_AMD 0x1002u
 #define VENDOR_INTEL 0x8086u
+#define VENDOR_NVIDIA 0x10deu
 #define VENDOR_QUALCOMM 0x5143u
 
 /* Found with their compilers (tests/vendor). RDNA runs eight subgroups of 32 lanes on a SIMD where
@@ -37,4 +42,59 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
             budget.subgroup_size = caps->min_subgroup_size;
     }
     return budget;
+}
+
+/* ---------------------------------------------------------------------------------- last caches */
+
+/* What drivers call a card, and MiB of the cache all of it shares. NVIDIA: L2, by the white papers
+ * of the A100, H100, GA102, Ada and RTX Blackwell architectures and the data sheets of their cards.
+ * AMD: Infinity Cache, by the product pages of RX cards and the CDNA 3 white paper. Intel: L2, by
+ * ark.intel.com. The first that the name contains counts. */
+static const struct {
+    uint32_t vendor;
+    uint16_t mib;
+    const char *name;
+} caches[] = {
+    {VENDOR_NVIDIA, 50, "H200"},         {VENDOR_NVIDIA, 50, "GH200"},
+    {VENDOR_NVIDIA, 50, "H100"},         {VENDOR_NVIDIA, 40, "A100"},
+    {VENDOR_NVIDIA, 96, "L40"},          {VENDOR_NVIDIA, 48, "L4"},
+    {VENDOR_NVIDIA, 96, "RTX 6000 Ada"}, {VENDOR_NVIDIA, 96, "RTX 5090"},
+    {VENDOR_NVIDIA, 64, "RTX 5080"},     {VENDOR_NVIDIA, 48, "RTX 5070"},
+    {VENDOR_NVIDIA, 32, "RTX 5060"},     {VENDOR_NVIDIA, 72, "RTX 4090"},
+    {VENDOR_NVIDIA, 64, "RTX 4080"},     {VENDOR_NVIDIA, 48, "RTX 4070 Ti"},
+    {VENDOR_NVIDIA, 36, "RTX 4070"},     {VENDOR_NVIDIA, 32, "RTX 4060 Ti"},
+    {VENDOR_NVIDIA, 24, "RTX 4060"},     {VENDOR_NVIDIA, 6, "RTX 3090"},
+    {VENDOR_NVIDIA, 5, "RTX 3080"},      {VENDOR_NVIDIA, 4, "RTX 3070"},
+    {VENDOR_NVIDIA, 3, "RTX 3060"},      {VENDOR_AMD, 256, "MI300"},
+    {VENDOR_AMD, 64, "RX 9070"},         {VENDOR_AMD, 32, "RX 9060"},
+    {VENDOR_AMD, 96, "RX 7900 XTX"},     {VENDOR_AMD, 80, "RX 7900 XT"},
+    {VENDOR_AMD, 64, "RX 7900"},         {VENDOR_AMD, 64, "RX 7800"},
+    {VENDOR_AMD, 48, "RX 7700"},         {VENDOR_AMD, 32, "RX 7600"},
+    {VENDOR_AMD, 128, "RX 6950"},        {VENDOR_AMD, 128, "RX 6900"},
+    {VENDOR_AMD, 128, "RX 6800"},        {VENDOR_AMD, 96, "RX 6750"},
+    {VENDOR_AMD, 80, "RX 6700"},         {VENDOR_AMD, 32, "RX 6650"},
+    {VENDOR_AMD, 32, "RX 6600"},         {VENDOR_AMD, 16, "RX 6500"},
+    {VENDOR_INTEL, 16, "A770"},          {VENDOR_INTEL, 16, "A750"},
+    {VENDOR_INTEL, 18, "B580"},
+};
+
+/* Others: what the smallest of their kind have had for years. */
+static uint64_t cache_bytes(const rapt_caps *caps)
+{
+    for (size_t i = 0; i < sizeof caches / sizeof *caches; i++)
+        if (caches[i].vendor == caps->vendor_id && strstr(caps->device_name, caches[i].name))
+            return (uint64_t)caches[i].mib << 20;
+    return caps->device_type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 4u << 20 : 2u << 20;
+}
+
+uint32_t rapt_select_cache_keys(const rapt_caps *caps, const struct rapt_select_request *request)
+{
+    uint32_t d = request->head_dim, dv = request->head_dim_v, unit = rapt_kv_unit(request->kv_type);
+    uint64_t key_bytes =
+        (uint64_t)unit * (rapt_kv_row(request->kv_type, d) + rapt_kv_row(request->kv_type, dv));
+    /* the CPU driver's rows have an order of their own, and others of a CPU driver wait for
+     * arithmetic; Q, the output and the next group want their half */
+    if (caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU || key_bytes == 0)
+        return 0;
+    return (uint32_t)(cache_bytes(caps) / 2 / key_bytes);
 }

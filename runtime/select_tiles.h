@@ -27,6 +27,8 @@ struct rapt_tile_budget {
     uint32_t matrix_subgroup_size; /* theirs, to ask for where there are several */
 };
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select_budget.c */
+/* Keys of one KV head whose K and V half of the device's last cache holds; 0 = CPU drivers. */
+uint32_t rapt_select_cache_keys(const rapt_caps *caps, const struct rapt_select_request *request);
 
 /* Keys of a tile that the knobs ask for, 0 = any; shared memory it may take. */
 uint32_t rapt_select_keys_asked(const struct rapt_select_request *request);

@@ -222,6 +222,30 @@ struct work_range rapt_work_cut_part(struct work_cut cut, struct work_range rang
     return out;
 }
 
+/* The items of a part for all heads: from one to the next `n` of the bucket lie between. */
+static void emit_part(const struct work_context *context, const struct work_seq *seq,
+                      const struct work_placement *placement, uint32_t bucket, uint32_t k,
+                      struct rapt_step_item item, uint32_t partial_step)
+{
+    uint32_t n_heads = context->params->n_groups, n = placement->n[bucket];
+    uint32_t groups_per_kv = work_max(1, context->params->groups_per_kv);
+    for (uint32_t first = 0; first < n_heads; first += placement->at_once) {
+        uint32_t end = work_min(n_heads, first + placement->at_once);
+        struct rapt_step_item *out = context->work->items + placement->first +
+                                     first * placement->n_all +
+                                     placement->base[bucket] * (end - first) + k;
+        for (uint32_t h = first; h < end; h++, out += n) {
+            item.kv_head = h / groups_per_kv;
+            item.head_first = h * context->params->group;
+            *out = item;
+            if (item.partial != RAPT_DIRECT)
+                item.partial += partial_step;
+            if (context->lists)
+                rapt_work_list_attach(context, seq, out);
+        }
+    }
+}
+
 static void place_tile(struct work_context *context, const struct work_seq *seq, uint32_t tile,
                        struct work_placement *placement)
 {
@@ -230,27 +254,21 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     struct work_range range = work_tile_range(context, seq, tile);
     struct work_cut cut = rapt_work_cut(context, range, seq->decode);
     uint32_t n_rows = work_tile_rows(seq, tile);
-    uint32_t groups_per_kv = work_max(1, context->params->groups_per_kv);
-    uint32_t partial = cut.n > 1 ? work->n_partial_rows : RAPT_DIRECT;
+    uint32_t partial = work->n_partial_rows;
     for (uint32_t p = 0; p < cut.n; p++) {
         struct work_range part = rapt_work_cut_part(cut, range, p);
         uint32_t i = rapt_work_bucket(part.end - part.begin);
         uint32_t k = placement->taken[i]++;
-        for (uint32_t h = 0; context->emit && h < n_heads; h++) {
-            struct rapt_step_item *item = work->items + placement->base[i] + h * placement->n[i] + k;
-            *item = (struct rapt_step_item){
-                .seq = seq->b,
-                .kv_head = h / groups_per_kv,
-                .head_first = h * context->params->group,
-                .row_first = work_tile_row(seq, tile),
-                .n_rows = n_rows,
-                .kv_begin = part.begin,
-                .kv_end = part.end,
-                .partial = cut.n > 1 ? partial + (h * cut.n + p) * n_rows : RAPT_DIRECT,
-            };
-            if (context->lists)
-                rapt_work_list_attach(context, seq, item);
-        }
+        const struct rapt_step_item item = {
+            .seq = seq->b,
+            .row_first = work_tile_row(seq, tile),
+            .n_rows = n_rows,
+            .kv_begin = part.begin,
+            .kv_end = part.end,
+            .partial = cut.n > 1 ? partial + p * n_rows : RAPT_DIRECT,
+        };
+        if (context->emit)
+            emit_part(context, seq, placement, i, k, item, cut.n * n_rows);
     }
     work->n_items += cut.n * n_heads;
     if (cut.n == 1)
@@ -270,6 +288,13 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     work->n_partial_rows += cut.n * n_heads * n_rows;
 }
 
+void rapt_work_place_seq(struct work_context *context, const struct work_seq *seq,
+                         struct work_placement *placement)
+{
+    for (uint32_t tile = 0; tile < seq->n_tiles; tile++)
+        place_tile(context, seq, tile, placement);
+}
+
 static void place_class(struct work_context *context, int decode, struct work_placement *placement)
 {
     if (context->n_seqs[decode] == 0)
@@ -278,23 +303,29 @@ static void place_class(struct work_context *context, int decode, struct work_pl
         rapt_work_list_place(context, decode, placement);
         return;
     }
+    if (context->emit && !decode && context->grouped) {
+        rapt_work_place_groups(context, placement);
+        return;
+    }
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!rapt_work_seq_read(context, b, decode, &seq))
-            continue;
-        for (uint32_t tile = 0; tile < seq.n_tiles; tile++)
-            place_tile(context, &seq, tile, placement);
+        if (rapt_work_seq_read(context, b, decode, &seq))
+            rapt_work_place_seq(context, &seq, placement);
     }
 }
 
-static void placement_finish(struct work_placement *placement, uint32_t first, uint32_t n_heads)
+void rapt_work_placement_finish(struct work_placement *placement, uint32_t first, uint32_t at_once)
 {
+    uint32_t n = 0;
     for (uint32_t i = WORK_N_BUCKETS; i-- > 0;) {
         placement->n[i] = placement->taken[i];
         placement->taken[i] = 0;
-        placement->base[i] = first;
-        first += placement->n[i] * n_heads;
+        placement->base[i] = n;
+        n += placement->n[i];
     }
+    placement->first = first;
+    placement->n_all = n;
+    placement->at_once = at_once;
 }
 
 static void range_histogram(const struct work_context *context, int decode,
@@ -402,8 +433,9 @@ rapt_status rapt_work_build(const struct rapt_work_params *params, const struct 
                          "max_kv_len)",
                          work->n_items, work->n_partial_rows, work->items_capacity,
                          work->partial_rows_capacity);
-    placement_finish(&prefill, 0, n_heads);
-    placement_finish(&decode, work->n_prefill_items, n_heads);
+    context.grouped = rapt_work_wants_groups(&context);
+    rapt_work_placement_finish(&prefill, 0, n_heads);
+    rapt_work_placement_finish(&decode, work->n_prefill_items, n_heads);
     context.emit = 1;
     build_all(&context, &prefill, &decode, &scratch_rows);
     return RAPT_OK;

@@ -54,7 +54,9 @@ struct rapt_work {
 };
 
 /* Items are ordered prefill first, decode last; within each the longest first, so that the longest
- * sequence does not decide the time, and items that share K/V next to each other. CAPACITY when an
+ * sequence does not decide the time, and items that share K/V next to each other. Prefill whose K/V
+ * do not fit in the device's last cache (selection.cache_keys) comes in groups that do, longest first
+ * within each. CAPACITY when an
  * array is too small: the counts then hold what is needed and the arrays' contents are undefined.
  * Allocates nothing. The batch must have passed rapt_batch_check; `mask` stands for batch->mask. */
 rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,

@@ -156,7 +156,7 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
             item.kv_end = key_number(&walk, part.end - 1) + 1;
         }
         rapt_work_list_attach(context, seq, &item);
-        work->items[placement->base[bucket] + k] = item;
+        work->items[placement->first + placement->base[bucket] + k] = item;
     }
     work->n_items += cut.n;
     if (cut.n == 1)

@@ -15,6 +15,7 @@ struct work_context {
     const struct rapt_work_lists *lists; /* NULL = ranges in closed form */
     uint32_t chunk[2];  /* most keys of a part, by class: 0 prefill, 1 decode */
     uint32_t n_seqs[2]; /* sequences of a class */
+    int grouped;       /* prefill is placed in groups */
     int emit;          /* write the arrays; otherwise count */
 };
 
@@ -61,13 +62,27 @@ struct work_cut {
 struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range, int decode);
 struct work_range rapt_work_cut_part(struct work_cut cut, struct work_range range, uint32_t part);
 
-/* Where the items of a class go: buckets of descending length, in each the heads one after another,
- * in each head the sequences in order, so that items that read the same K/V lie side by side. */
+/* Where the items of a class or group go: buckets of descending length, in each the heads one after
+ * another, in each head the sequences in order, so that items that read the same K/V lie side by
+ * side. With fewer heads at once than there are, all buckets of those come first. */
 struct work_placement {
     uint32_t n[WORK_N_BUCKETS];     /* items per head */
-    uint32_t base[WORK_N_BUCKETS];  /* first item */
+    uint32_t base[WORK_N_BUCKETS];  /* items per head in longer buckets */
     uint32_t taken[WORK_N_BUCKETS]; /* placed so far, per head */
+    uint32_t first;                 /* item of all */
+    uint32_t n_all;                 /* items per head */
+    uint32_t at_once;               /* heads */
 };
+
+/* Places the items of a sequence's tiles, and merges and partial rows behind those there are. */
+void rapt_work_place_seq(struct work_context *context, const struct work_seq *seq,
+                         struct work_placement *placement);
+/* From counting to writing. */
+void rapt_work_placement_finish(struct work_placement *placement, uint32_t first, uint32_t at_once);
+
+/* work_groups.c: whether prefill is worth placing in groups; places it so, which is for writing alone. */
+int rapt_work_wants_groups(const struct work_context *context);
+void rapt_work_place_groups(struct work_context *context, struct work_placement *placement);
 
 /* work_blocks.c: lists that the host made. */
 /* From the first to the last key of a tile's lists, over all heads; of all tiles of a sequence. */

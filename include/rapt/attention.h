@@ -147,6 +147,10 @@ typedef struct rapt_plan_params {
     /* For measuring: candidate 1 (what the rules say) to rapt_plan_info.n_prefill_tiles; 0 = as above. A
      * number that is too high is refused with the number there are. */
     uint32_t tile_prefill, tile_decode;
+
+    /* Knob: prefill is ordered in groups with K and V of about so many keys of one KV head, which is what
+     * the device's last cache is to hold [half of what the device is known to have]. UINT32_MAX = all. */
+    uint32_t keys_at_once;
 } rapt_plan_params;
 
 typedef struct rapt_plan rapt_plan;

@@ -397,6 +397,39 @@ static void knobs_are_honoured_or_refused(void **state)
     }
 }
 
+static void the_last_cache_is_known_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *device, *name;
+        uint32_t keys; /* of 512 bytes, in half of the cache */
+    } expected[] = {
+        {"ga102", "NVIDIA H100 80GB HBM3", 25 << 11},
+        {"ad102", "NVIDIA GeForce RTX 4090", 36 << 11},
+        {"navi31", "AMD Radeon RX 7900 XT (RADV NAVI31)", 40 << 11},
+        {"navi31", "NVIDIA GeForce RTX 4090", 2 << 11}, /* another vendor's */
+        {"b580", "Intel(R) Arc(tm) B580 Graphics (BMG G21)", 9 << 11},
+        {"tgl", "Intel(R) Iris(R) Xe Graphics (TGL GT2)", 1 << 11},
+        {"lavapipe-26.1", "llvmpipe", 0},
+    };
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        rapt_caps caps = *device_named(expected[i].device);
+        snprintf(caps.device_name, sizeof caps.device_name, "%s", expected[i].name);
+        request.keys_at_once = 0;
+        assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+        assert_int_equal(s.cache_keys, expected[i].keys);
+        request.keys_at_once = 1000;
+        assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+        assert_int_equal(s.cache_keys, 1000);
+    }
+    request.keys_at_once = 0;
+    request.kv_type = RAPT_TYPE_INT4; /* a quarter of the bytes */
+    assert_int_equal(rapt_select(device_named("tgl"), &request, &s), RAPT_OK);
+    assert_int_equal(s.cache_keys, 4 << 11);
+}
+
 static void rows_by_name(void **state)
 {
     (void)state;
@@ -468,6 +501,7 @@ int main(void)
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
         cmocka_unit_test(too_few_storage_buffers_are_told),
         cmocka_unit_test(knobs_are_honoured_or_refused),
+        cmocka_unit_test(the_last_cache_is_known_by_name),
         cmocka_unit_test(rows_by_name),
         cmocka_unit_test(combine_fits_every_device),
         cmocka_unit_test(explained_without_a_device),
