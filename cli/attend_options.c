@@ -166,7 +166,12 @@ static int check_paging(const struct attend *attend)
         return cli_fail(CLI_USAGE,
                         "--cu-kv and --k-pool exclude each other: the page tables say the "
                         "lengths");
+    /* What a cascade's merge does not know (cascade.h). */
+    static const enum attend_option unshared[] = {ATTEND_BIAS, ATTEND_MAX_LOGIT,
+                                                  ATTEND_UNNORMALISED};
     int code = needs(attend, ATTEND_SHARE_PREFIX, ATTEND_K_POOL);
+    for (size_t i = 0; i < 3 && !code; i++)
+        code = excludes(attend, ATTEND_SHARE_PREFIX, unshared[i]);
     return code ? code : needs(attend, ATTEND_PAGE_ORDER, ATTEND_PAGE_SIZE);
 }
 

@@ -156,6 +156,8 @@ def test_shared_prefixes():
                       "kv_bytes_alone": (960 + 12) * row}, shared
     code, _, stderr = run(RAPT, "attend", "--q", line[1], "--k", line[1], "--v", line[1], "--share-prefix")
     assert code == 2 and "--share-prefix needs --k-pool" in stderr, stderr
+    code, _, stderr = run(RAPT, "attend", *line, "--share-prefix", "--unnormalised")
+    assert code == 2 and "--share-prefix and --unnormalised exclude each other" in stderr, stderr
     print("ok shared prefixes")
 
 
