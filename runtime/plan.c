@@ -197,17 +197,32 @@ static uint64_t workspace_words(const rapt_plan *plan, uint64_t partial_rows)
     return words;
 }
 
+/* Whether some kernel finds the workspace by descriptor: beside attention by address, the merge
+ * does. */
+static int binds_workspace(const rapt_plan *plan)
+{
+    for (int i = 0; i < PLAN_N_PIPELINES; i++) {
+        int kernel = choice_of(&plan->selection, i)->kernel;
+        if (kernel >= 0 && rapt_kernel_bindings(kernel) & 1u << RAPT_BIND_WORK)
+            return 1;
+    }
+    return 0;
+}
+
 static rapt_status place_workspace(rapt_plan *plan)
 {
     const rapt_plan_params *p = &plan->params;
     struct rapt_plan_places *places = &plan->places;
-    uint64_t most = MAX_WORKSPACE_BYTES;
-    if (plan->narrow && plan->device->caps.max_storage_buffer_range < most)
-        most = plan->device->caps.max_storage_buffer_range;
-    if (!p->max_partial_rows && workspace_words(plan, plan->bounds.partial_rows) * 4 > most) {
+    uint64_t most = MAX_WORKSPACE_BYTES, bound = MAX_WORKSPACE_BYTES;
+    uint64_t range = plan->device->caps.max_storage_buffer_range;
+    if (plan->narrow && range < most)
+        most = range;
+    if (binds_workspace(plan) && range < bound)
+        bound = range;
+    if (!p->max_partial_rows && workspace_words(plan, plan->bounds.partial_rows) * 4 > bound) {
         /* Splitting adapts to what there is: prepare falls back to fewer parts. */
         uint64_t rest = workspace_words(plan, 0) * 4 + 1024;
-        uint64_t fit = most > rest ? (most - rest) / 4 / (p->head_dim_v + 2) : 0;
+        uint64_t fit = bound > rest ? (bound - rest) / 4 / (p->head_dim_v + 2) : 0;
         plan->bounds.partial_rows = (uint32_t)fit;
     }
     uint64_t bytes = workspace_words(plan, plan->bounds.partial_rows) * 4;

@@ -88,6 +88,33 @@ static void steps_allocate_nothing(void **state)
     assert_int_equal(memory.n_alive, 0);
 }
 
+/* Attention by address reaches everything, but the merge binds the workspace. */
+static void workspaces_can_be_bound(void **state)
+{
+    (void)state;
+    static const char *const drivers[] = {"lavapipe-25.0.txt", "lavapipe-26.1.txt", "navi31.txt"};
+    for (int i = 0; i < 3; i++) {
+        rapt_caps caps;
+        rapt_plan *plan = NULL;
+        assert_true(snapshot_read(RAPT_TEST_DEVICES, drivers[i], &caps));
+        caps.max_storage_buffer_range = 128u << 20;
+        rapt_plan_params params = {.struct_size = sizeof params,
+                                   .n_q_heads = 32,
+                                   .n_kv_heads = 4,
+                                   .head_dim = 512,
+                                   .max_total_q = 64,
+                                   .max_kv_len = 4096,
+                                   .n_splits = 64};
+        rapt_plan_sizes_info sizes = {.struct_size = sizeof sizes};
+        fake_device_init(&caps, &device);
+        assert_int_equal(rapt_plan_create(&device, &params, &plan), RAPT_OK);
+        rapt_plan_sizes(plan, &sizes);
+        assert_true(sizes.workspace_bytes > 64u << 20);
+        assert_true(sizes.workspace_bytes <= caps.max_storage_buffer_range);
+        rapt_plan_destroy(&plan);
+    }
+}
+
 static void bad_binds_are_refused(void **state)
 {
     (void)state;
@@ -186,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_survive_want_of_memory),
         cmocka_unit_test(steps_allocate_nothing),
+        cmocka_unit_test(workspaces_can_be_bound),
         cmocka_unit_test(bad_binds_are_refused),
         cmocka_unit_test(merger_numbers),
     };
