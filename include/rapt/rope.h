@@ -58,7 +58,7 @@ RAPT_API rapt_status rapt_rope_yarn(uint32_t rotary_dim, float theta, float fact
                                     float *out_frequency_scale, float *out_attention_factor);
 
 /* Rotates n_rows rows f32[n_rows][head_dim] (in place is fine) at positions int32[n_rows], as the
- * kernels do: float arithmetic, the same bits. Errors: ARGUMENT. */
+ * kernels do: float arithmetic, the same bits. Errors: ARGUMENT, SHAPE (past head_dim). */
 RAPT_API rapt_status rapt_rope_apply(const rapt_rope *rope, uint32_t head_dim, uint32_t n_rows,
                                      const int32_t *positions, const float *rows, float *out_rows);
 

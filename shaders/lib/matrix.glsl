@@ -215,9 +215,10 @@ void add_scores(uint slice, uint half_at)
         part_scores();
     [[unroll]] for (uint k = 0; k < SLICE / K; k++)
         add_step(slice, half_at, k);
+    /* By both units at once: K's alone could carry a score past what floats hold. */
     if (SCALED_K)
         [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++)
-            score[i] = whole[i] + score[i] * unit;
+            score[i] = whole[i] + score[i] * (unit * q_unit);
 }
 #endif
 
@@ -255,7 +256,7 @@ vec4 see_four(vec4 s, int j, ivec2 seen, bool by_bits, uint bits)
 void weigh_row(uint i, key_tile keys, bool masked, uint turn)
 {
     uint r = row_of(i), part = gl_SubgroupInvocationID % LANES;
-    float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0) * q_unit;
+    float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0) * (SCALED_K ? 1.0 : q_unit);
     vec4 s[QUADS], most4 = vec4(NEG_INF);
     ivec2 seen = keys_of_row[r];
     uint bits = 0;

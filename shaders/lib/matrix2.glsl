@@ -209,7 +209,8 @@ void scale_tile(out float unit_k, out float unit_v)
 
 void find_scores(key_tile keys, bool masked, float unit_k)
 {
-    float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0) * q_unit;
+    /* the units first: one may be as large as the other is small */
+    float scale = unit_k * q_unit * (header.scale * (PLAIN_LOGITS ? LOG2E : 1.0));
     [[unroll]] for (uint n = 0; n < S_TILES; n++)
         score[n] = S_MATRIX(0.0);
     [[dont_unroll]] for (uint k = 0; k < K_STEPS; k++) {
@@ -223,7 +224,7 @@ void find_scores(key_tile keys, bool masked, float unit_k)
     }
     [[unroll]] for (uint n = 0; n < S_TILES; n++) {
         uint begin = keys.begin + n * N_S;
-        score[n] = score[n] * (unit_k * scale);
+        score[n] = score[n] * scale;
         if (!PLAIN_LOGITS)
             coopMatPerElementNV(score[n], score[n], logit_of, first_row, begin, keys.end - 1);
         if (masked)
