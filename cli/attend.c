@@ -244,8 +244,9 @@ static void print_lines(const struct attend *attend, const struct outcome *outco
            problem->n_seqs == 1 ? "" : "s", (unsigned long long)outcome->total_q,
            problem->n_q_heads, problem->n_kv_heads, problem->head_dim, outcome->device);
     if (attend->path != ATTEND_REFERENCE) {
-        const char *const names[] = {plan->append_kernel, plan->stage_kernel, plan->prefill_kernel,
-                                     plan->decode_kernel, plan->merge_kernel};
+        const char *const names[] = {plan->append_kernel,   plan->stage_kernel,
+                                     plan->prefill_kernel,  plan->decode_kernel,
+                                     plan->few_rows_kernel, plan->merge_kernel};
         printf("kernels:");
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
             if (names[i])
@@ -313,6 +314,7 @@ static int print_json(const struct attend *attend, const struct outcome *outcome
         cJSON *kernels = cJSON_AddObjectToObject(json, "kernels");
         add_text(kernels, "prefill", plan->prefill_kernel);
         add_text(kernels, "decode", plan->decode_kernel);
+        add_text(kernels, "few_rows", plan->few_rows_kernel);
         add_text(kernels, "merge", plan->merge_kernel);
         add_text(kernels, "stage", plan->stage_kernel);
         add_text(kernels, "append", plan->append_kernel);

@@ -62,11 +62,13 @@ static void describe(rapt_easy_job *job, struct bench_row *row)
     row->cost = info.cost;
     row->bound = device_bound(&info.plan);
     const char *names[] = {info.plan.prefill_kernel, info.plan.decode_kernel,
-                           info.plan.stage_kernel, info.plan.merge_kernel};
+                           info.plan.few_rows_kernel, info.plan.stage_kernel,
+                           info.plan.merge_kernel};
     /* Only those this step runs. */
     int used[] = {info.step.n_prefill_items > 0, info.step.n_decode_items > 0,
-                  info.step.n_prefill_items > 0, info.step.n_merges > 0};
-    for (int i = 0; i < 4; i++) {
+                  info.step.n_few_rows_items > 0, info.step.n_prefill_items > 0,
+                  info.step.n_merges > 0};
+    for (int i = 0; i < 5; i++) {
         size_t length = strlen(row->kernels);
         if (names[i] && used[i])
             snprintf(row->kernels + length, sizeof row->kernels - length, "%s%s", length ? " " : "",

@@ -138,8 +138,8 @@ static void add_row(struct run *run, const char *pass, const char *name,
                     const struct case_report *report)
 {
     const rapt_plan_info *plan = &report->info.plan;
-    const char *const names[] = {plan->append_kernel, plan->stage_kernel, plan->prefill_kernel,
-                                 plan->decode_kernel, plan->merge_kernel};
+    const char *const names[] = {plan->append_kernel, plan->stage_kernel,    plan->prefill_kernel,
+                                 plan->decode_kernel, plan->few_rows_kernel, plan->merge_kernel};
     cJSON *row = cJSON_CreateObject();
     cJSON *kernels = cJSON_CreateArray();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -183,6 +183,8 @@ static void print_row(const char *name, const struct case_report *report)
            report->info.plan.prefill_kernel ? report->info.plan.prefill_kernel : "");
     if (report->info.plan.decode_kernel)
         printf(" %s", report->info.plan.decode_kernel);
+    if (report->info.plan.few_rows_kernel)
+        printf(" %s", report->info.plan.few_rows_kernel);
     if (error->n_nan)
         printf("  %d NaNs", error->n_nan);
     if (!error->ok && error->max_ratio > error->bound_max)
@@ -213,6 +215,8 @@ static void count(struct run *run, const struct case_spec *spec, const struct ca
         see(run, plan->prefill_kernel);
     if (step->n_decode_items)
         see(run, plan->decode_kernel);
+    if (step->n_few_rows_items)
+        see(run, plan->few_rows_kernel);
     if (step->n_merges)
         see(run, plan->merge_kernel);
     if (step->n_prefill_items)

@@ -101,6 +101,10 @@ static void print_tiles(const rapt_plan_info *info)
     if (info->decode_tile_from)
         printf(" decode %u rows, %u keys, from %s (1 of %u)", info->decode_tile[1],
                info->decode_tile[2], info->decode_tile_from, info->n_decode_tiles);
+    if (info->few_rows_tile_from)
+        printf("; of %u to %u rows %u rows, %u keys, from %s (1 of %u)", info->few_rows_least,
+               info->few_rows_most, info->few_rows_tile[1], info->few_rows_tile[2],
+               info->few_rows_tile_from, info->n_few_rows_tiles);
     printf("\n");
 }
 
@@ -114,9 +118,13 @@ static void print_choices(const rapt_caps *caps, const struct table *table)
             printf("  %-28s %s\n", shapes[i].name, rapt_last_error());
             continue;
         }
-        printf("  %-28s %s path: prefill %s, decode %s\n", shapes[i].name,
+        printf("  %-28s %s path: prefill %s, decode %s", shapes[i].name,
                info.path ? info.path : "?", info.prefill_kernel ? info.prefill_kernel : "-",
                info.decode_kernel ? info.decode_kernel : "the same");
+        if (info.few_rows_kernel)
+            printf(", of %u to %u rows %s", info.few_rows_least, info.few_rows_most,
+                   info.few_rows_kernel);
+        printf("\n");
         print_tiles(&info);
         if (*why && strcmp(why, last_why) != 0)
             printf("  %-28s why no faster one: %s\n", "", why);
@@ -244,12 +252,15 @@ static cJSON *choices_json(const rapt_caps *caps, const struct table *table)
         add_text(object, "path", info.path);
         add_text(object, "prefill", info.prefill_kernel);
         add_text(object, "decode", info.decode_kernel);
+        add_text(object, "few_rows", info.few_rows_kernel);
         add_text(object, "merge", info.merge_kernel);
         add_text(object, "stage", info.stage_kernel);
         add_tile(object, "prefill_tile", info.prefill_tile_from, info.n_prefill_tiles,
                  info.prefill_tile);
         add_tile(object, "decode_tile", info.decode_tile_from, info.n_decode_tiles,
                  info.decode_tile);
+        add_tile(object, "few_rows_tile", info.few_rows_tile_from, info.n_few_rows_tiles,
+                 info.few_rows_tile);
         add_text(object, "why", status ? rapt_last_error() : why);
         cJSON_AddItemToArray(list, object);
     }

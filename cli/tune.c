@@ -17,7 +17,7 @@ enum { TUNE_SHAPES, TUNE_REPEAT, TUNE_DRY, TUNE_DEVICE, TUNE_DISABLE, TUNE_N_OPT
 
 /* clang-format off */
 static const struct option_spec options[TUNE_N_OPTIONS] = {
-    [TUNE_SHAPES] = {"--shapes", OPTION_TEXT, "FILE", "lines of: prefill|decode TYPE HQ/HKV D[/DV] QUERIES|SEQUENCES KEYS [PAGE]"},
+    [TUNE_SHAPES] = {"--shapes", OPTION_TEXT, "FILE", "lines of: prefill|decode|speculate TYPE HQ/HKV D[/DV] QUERIES|SEQUENCES KEYS [PAGE]"},
     [TUNE_REPEAT] = {"--repeat", OPTION_COUNT, "N", "runs of each of two candidates (default 9)", 1, 999},
     [TUNE_DRY] = {"--dry-run", OPTION_FLAG, NULL, "measures and stores nothing"},
     [TUNE_DEVICE] = {"--device", OPTION_TEXT, "N|NAME", "by number or part of a name (default: the best)"},
@@ -44,16 +44,42 @@ struct tuner {
     uint32_t n_repeats, n_wrong, n_changed;
 };
 
-static const uint32_t *numbers_of(const struct tune_shape *shape, const struct contender *contender)
+/* What is measured of a plan: its kernel for the shape, NULL where another one takes that. */
+struct subject {
+    const char *kernel;
+    const uint32_t *numbers;
+    uint32_t n_tiles;
+};
+
+static struct subject subject_of(const struct tune_shape *shape, const struct contender *contender)
 {
     const rapt_plan_info *plan = &contender->info.plan;
-    return shape->decode ? plan->decode_tile : plan->prefill_tile;
+    const rapt_step *step = &contender->info.step;
+    const struct subject subjects[] = {
+        [TUNE_PREFILL] = {step->n_prefill_items ? plan->prefill_kernel : NULL, plan->prefill_tile,
+                          plan->n_prefill_tiles},
+        [TUNE_DECODE] = {step->n_decode_items ? plan->decode_kernel : NULL, plan->decode_tile,
+                         plan->n_decode_tiles},
+        [TUNE_SPECULATE] = {step->n_few_rows_items ? plan->few_rows_kernel : NULL,
+                            plan->few_rows_tile, plan->n_few_rows_tiles},
+    };
+    return subjects[shape->use];
+}
+
+/* The kernel that takes the shape. */
+static const char *taker(const struct contender *contender)
+{
+    const rapt_plan_info *plan = &contender->info.plan;
+    const rapt_step *step = &contender->info.step;
+    return step->n_prefill_items  ? plan->prefill_kernel
+           : step->n_decode_items ? plan->decode_kernel
+                                  : plan->few_rows_kernel;
 }
 
 static void print_contender(const struct tune_shape *shape, const struct contender *contender,
                             const char *verdict)
 {
-    const uint32_t *n = numbers_of(shape, contender);
+    const uint32_t *n = subject_of(shape, contender).numbers;
     char time[32];
     printf("  %2u  %4u lanes, %3u rows, %3u keys, %#8x %#6x %3u %u  %10s  %s\n", contender->number,
            n[0], n[1], n[2], n[3], n[4], n[5], n[6],
@@ -69,8 +95,9 @@ static int enter(struct tuner *tuner, const struct tune_shape *shape, struct cas
 {
     *contender = (struct contender){.number = number, .info.struct_size = sizeof contender->info};
     *out_why = 0;
-    data->options.tile_prefill = shape->decode ? 0 : number;
-    data->options.tile_decode = shape->decode ? number : 0;
+    data->options.tile_prefill = shape->use == TUNE_PREFILL ? number : 0;
+    data->options.tile_decode = shape->use == TUNE_DECODE ? number : 0;
+    data->options.tile_few_rows = shape->use == TUNE_SPECULATE ? number : 0;
     rapt_status status = rapt_easy_job_create(tuner->easy, &data->problem, &data->options,
                                               &data->result, &contender->job);
     if (!status)
@@ -134,14 +161,14 @@ static int duel(const struct tuner *tuner, struct contender *champion, struct co
 /* The table gets what was measured, whether that is the rules' own tile or not. */
 static int keep(struct tuner *tuner, const struct tune_shape *shape, const struct contender *best)
 {
-    const rapt_plan_info *plan = &best->info.plan;
-    const char *kernel = shape->decode ? plan->decode_kernel : plan->prefill_kernel;
+    const struct subject subject = subject_of(shape, best);
+    const uint32_t group = shape->spec.n_q_heads / shape->spec.n_kv_heads;
     rapt_tile tile = {.struct_size = sizeof tile,
                       .head_dim = shape->spec.head_dim,
                       .head_dim_v = shape->spec.head_dim_v,
-                      .group = shape->decode ? shape->spec.n_q_heads / shape->spec.n_kv_heads : 0};
-    snprintf(tile.kernel, sizeof tile.kernel, "%s", kernel);
-    memcpy(tile.numbers, numbers_of(shape, best), sizeof tile.numbers);
+                      .group = shape->use == TUNE_PREFILL ? 0 : group};
+    snprintf(tile.kernel, sizeof tile.kernel, "%s", subject.kernel);
+    memcpy(tile.numbers, subject.numbers, sizeof tile.numbers);
     rapt_status status = rapt_tiles_put(tuner->tiles, &tile);
     if (!status && !tuner->values[TUNE_DRY].given)
         status = rapt_easy_tiles_save(NULL, tuner->caps, tuner->tiles);
@@ -183,16 +210,12 @@ static int tune_shape(struct tuner *tuner, const struct tune_shape *shape)
     int code = case_make(&shape->spec, 1, &data);
     if (!code)
         code = enter(tuner, shape, &data, 1, &champion, why, sizeof why);
-    const rapt_plan_info *plan = &champion.info.plan;
-    const char *kernel = shape->decode ? plan->decode_kernel : plan->prefill_kernel;
-    uint32_t n = shape->decode ? plan->n_decode_tiles : plan->n_prefill_tiles;
-    uint32_t n_items =
-        shape->decode ? champion.info.step.n_decode_items : champion.info.step.n_prefill_items;
-    if (!code && (!kernel || n_items == 0)) {
-        printf("%s: %s takes it\n", shape->name,
-               shape->decode ? plan->prefill_kernel : plan->decode_kernel);
+    const struct subject subject = subject_of(shape, &champion);
+    const uint32_t n = subject.n_tiles;
+    if (!code && !subject.kernel) {
+        printf("%s: %s takes it\n", shape->name, taker(&champion));
     } else if (!code) {
-        printf("%s: %s, %u candidate%s\n", shape->name, kernel, n, n == 1 ? "" : "s");
+        printf("%s: %s, %u candidate%s\n", shape->name, subject.kernel, n, n == 1 ? "" : "s");
         print_contender(shape, &champion, *why ? why : "the rules' own");
         if (!*why)
             code = challenge_all(tuner, shape, &data, n, &champion);

@@ -8,9 +8,13 @@
 
 #define TUNE_MAX_SHAPES 256
 
+/* Which kernel of a plan: decode of one token, of some (rapt_plan_info.few_rows_kernel, or
+ * decode's). */
+enum tune_use { TUNE_PREFILL, TUNE_DECODE, TUNE_SPECULATE };
+
 struct tune_shape {
     char name[160]; /* the line they were told in, or its like */
-    int decode;
+    enum tune_use use;
     struct case_spec spec;
 };
 

@@ -18,7 +18,11 @@ static const char built_in[] = "prefill f16 32/8 128 512 1024 16\n"
                                "decode f16 16/8 256 8 4096 16\n"
                                "decode f16 16/16 64 8 4096 16\n"
                                "decode int8 32/8 128 8 4096 16\n"
-                               "decode q8_0 32/8 128 8 4096 16\n";
+                               "decode q8_0 32/8 128 8 4096 16\n"
+                               "speculate f16 32/8 128 8 4096 16\n"
+                               "speculate int8 32/8 128 8 4096 16\n";
+
+#define SPECULATED 4 /* query tokens of a sequence */
 
 /* "A" or "A/B" of whole numbers from 1; B = A where it is missing. */
 static int read_pair(const char *word, uint32_t *out_a, uint32_t *out_b)
@@ -47,9 +51,14 @@ static const char *read_shape(const char *line, struct tune_shape *shape)
                          &keys, &page, rest);
     if (n_words != 6 && n_words != 7)
         return "expected OP TYPE HEADS DIMS COUNT KEYS [PAGE]";
-    shape->decode = strcmp(op, "decode") == 0;
-    if (!shape->decode && strcmp(op, "prefill") != 0)
-        return "the first word is none of prefill, decode";
+    static const char *const uses[] = {"prefill", "decode", "speculate"};
+    int use = 0;
+    while (use < 3 && strcmp(op, uses[use]) != 0)
+        use++;
+    if (use == 3)
+        return "the first word is none of prefill, decode, speculate";
+    shape->use = (enum tune_use)use;
+    int is_prefill = shape->use == TUNE_PREFILL;
     spec->kv_type = rapt_type_parse(type);
     if (spec->kv_type == RAPT_TYPE_DEFAULT)
         return "the second word is no type of K/V";
@@ -58,22 +67,22 @@ static const char *read_shape(const char *line, struct tune_shape *shape)
         return "the heads are not QUERY/KV, up to 1024, the first a multiple of the second";
     if (!read_pair(dims, &spec->head_dim, &spec->head_dim_v))
         return "the head dims are not D or D/DV";
-    if (n == 0 || n > (shape->decode ? CASE_MAX_SEQS : 65536u))
-        return shape->decode ? "expected 1 to 8 sequences" : "expected 1 to 65536 queries";
-    if (keys == 0 || keys > (1u << 20) || (!shape->decode && keys < n))
+    if (n == 0 || n > (is_prefill ? 65536u : CASE_MAX_SEQS))
+        return is_prefill ? "expected 1 to 65536 queries" : "expected 1 to 8 sequences";
+    if (keys == 0 || keys > (1u << 20) || (is_prefill && keys < n))
         return "expected up to 1048576 keys, and no fewer than queries";
     int is_float = spec->kv_type == RAPT_TYPE_F32 || spec->kv_type == RAPT_TYPE_BF16;
     spec->q_type = is_float ? spec->kv_type : RAPT_TYPE_F16;
     spec->page_size = page;
-    spec->n_seqs = shape->decode ? n : 1;
+    spec->n_seqs = is_prefill ? 1 : n;
     for (uint32_t b = 0; b < spec->n_seqs; b++) {
-        spec->q_len[b] = shape->decode ? 1 : (int32_t)n;
+        spec->q_len[b] = is_prefill ? (int32_t)n : shape->use == TUNE_DECODE ? 1 : SPECULATED;
         spec->kv_len[b] = (int32_t)keys;
     }
     spec->mask = "causal";
     spec->check_rows = 256;
     snprintf(shape->name, sizeof shape->name, "%s %s %s heads of %s, %u %s, %u keys%s", op, type,
-             heads, dims, n, shape->decode ? "sequences" : "queries", keys, page ? ", paged" : "");
+             heads, dims, n, is_prefill ? "queries" : "sequences", keys, page ? ", paged" : "");
     spec->name = shape->name;
     return NULL;
 }

@@ -195,6 +195,7 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
         .tiles = job->easy->tiles,
         .tile_prefill = options->tile_prefill,
         .tile_decode = options->tile_decode,
+        .tile_few_rows = options->tile_few_rows,
         .scale_type = own->kv_type == RAPT_TYPE_INT4 ? RAPT_TYPE_F16 : own->scale_type,
         .scale_kind = own->scale_kind,
         .shared_scale =

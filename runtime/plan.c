@@ -31,6 +31,8 @@ static const struct rapt_kernel_choice *choice_of(const struct rapt_selection *s
         return &selection->stage;
     case PLAN_LISTS:
         return &selection->lists;
+    case PLAN_FEW:
+        return &selection->few;
     default:
         return &selection->reduce;
     }
@@ -96,11 +98,18 @@ static void describe(const struct rapt_selection *selection, int append, const c
         .n_decode_tiles = selection->decode_tile.n,
         .prefill_tile_from = selection->prefill_tile.from,
         .decode_tile_from = selection->decode_tile.from,
+        .few_rows_kernel = rapt_kernel_name(selection->few.kernel),
+        .few_rows_least = selection->few_least,
+        .few_rows_most = selection->few_most,
+        .n_few_rows_tiles = selection->few_tile.n,
+        .few_rows_tile_from = selection->few_tile.from,
     };
     if (selection->prefill.kernel >= 0)
         rapt_select_tile_numbers(&selection->prefill, info.prefill_tile);
     if (selection->decode.kernel >= 0)
         rapt_select_tile_numbers(&selection->decode, info.decode_tile);
+    if (selection->few.kernel >= 0)
+        rapt_select_tile_numbers(&selection->few, info.few_rows_tile);
     rapt_params_write(out_info, &info, sizeof info);
 }
 
@@ -300,7 +309,7 @@ static uint32_t bindings_of(const rapt_plan *plan, int pipeline)
 static uint32_t shared_bindings(const rapt_plan *plan)
 {
     uint32_t all = bindings_of(plan, PLAN_PREFILL) | bindings_of(plan, PLAN_STAGE) |
-                   bindings_of(plan, PLAN_DECODE);
+                   bindings_of(plan, PLAN_DECODE) | bindings_of(plan, PLAN_FEW);
     uint32_t n = 0;
     for (uint32_t bits = all; bits; bits &= bits - 1)
         n++;

@@ -20,6 +20,7 @@ enum plan_pipeline {
     PLAN_STAGE,
     PLAN_REDUCE,
     PLAN_LISTS,
+    PLAN_FEW,
     PLAN_N_PIPELINES
 };
 

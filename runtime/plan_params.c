@@ -350,6 +350,7 @@ void rapt_plan_request(const rapt_plan_params *p, struct rapt_select_request *ou
         .tiles = p->tiles,
         .tile_prefill = p->tile_prefill,
         .tile_decode = p->tile_decode,
+        .tile_few = p->tile_few_rows,
         .keys_at_once = p->keys_at_once,
     };
 }

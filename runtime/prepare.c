@@ -505,6 +505,7 @@ static void fill_step(const struct preparation *prep, rapt_step *step)
         .n_decode_items = work->n_decode_items,
         .n_merges = work->n_merges,
         .n_rounds = work->n_rounds,
+        .n_few_rows_items = work->n_few_items,
         .n_partial_rows = work->n_partial_rows,
         .table_bytes_used = words * 4,
         .workspace_bytes_used = floats * 4,

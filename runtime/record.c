@@ -384,8 +384,12 @@ static uint32_t pipelines_wanted(const struct recording *rec)
         if (rec->slot->n_stages)
             wanted |= 1u << PLAN_STAGE;
     }
-    if (rec->first < rec->end && rec->end > step->n_prefill_items)
+    uint32_t few_first = step->n_prefill_items + step->n_decode_items;
+    if (rec->first < rec->end && rec->end > step->n_prefill_items && rec->first < few_first &&
+        step->n_decode_items)
         wanted |= 1u << PLAN_DECODE;
+    if (rec->first < rec->end && rec->end > few_first)
+        wanted |= 1u << PLAN_FEW;
     if (rec->merge && step->n_merges)
         wanted |= 1u << PLAN_MERGE;
     if (rec->merge && rec->plan->selection.reduce.kernel >= 0)
@@ -417,6 +421,7 @@ static rapt_status check_dispatches(const struct recording *rec)
 /* The items of the slice, round by round; a slice stages what its rounds need once more. */
 static rapt_status record_rounds(struct recording *rec)
 {
+    static const enum plan_pipeline pipelines[] = {PLAN_PREFILL, PLAN_DECODE, PLAN_FEW};
     const rapt_step *step = &rec->slot->step;
     int recorded = 0;
     for (uint32_t i = 0; i < step->n_rounds; i++) {
@@ -429,14 +434,14 @@ static rapt_status record_rounds(struct recording *rec)
         rapt_status status = RAPT_OK;
         /* Rounds of prefill share the staged rows and hand running states on; decode items share
          * nothing with what comes before. */
-        if (recorded && !round->decode)
+        if (recorded && round->kind == RAPT_WORK_PREFILL)
             rapt_device_barrier(rec->plan->device, rec->commands);
         if (round->n_stages) {
             status = dispatch(rec, PLAN_STAGE, round->stage_first, round->n_stages);
             rapt_device_barrier(rec->plan->device, rec->commands);
         }
         if (status == RAPT_OK)
-            status = dispatch(rec, round->decode ? PLAN_DECODE : PLAN_PREFILL, first, end - first);
+            status = dispatch(rec, pipelines[round->kind], first, end - first);
         if (status != RAPT_OK)
             return status;
         recorded = 1;

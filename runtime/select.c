@@ -300,24 +300,30 @@ static const char *matrix_decode_reason(const rapt_caps *caps,
 {
     struct rapt_kernel_choice choice;
     const struct rapt_select_request own = without_prefill_knobs(request);
-    if (request->n_q_heads / request->n_kv_heads < MATRIX_DECODE_ROWS)
-        return "its tiles would be less than half full";
-    const char *why = row < 0 ? "no row for pools in pieces" : rapt_select_row_reason(caps, row);
+    const char *why = rapt_select_row_reason(caps, row);
     if (!why)
         why = matrix_query_reason(request, row);
     return why ? why : rapt_select_few_rows_tile(caps, &own, &choice);
 }
 
+/* Decode beside prefill on matrix units: there as well, wherever a sequence has the rows. With a
+ * large group all have; with a small one those of several tokens do, and the others are left to
+ * portable rows. */
 static void find_matrix_decode(const rapt_caps *caps, const struct rapt_select_request *request,
                                const char *no_tensor, struct rapt_selection *out)
 {
     int row = matrix_row("decode", request, "cm");
     const char *why = matrix_decode_reason(caps, request, row);
-    out->integer_dot = why && integer_dot_reason(caps, request) == NULL;
-    out->decode.kernel = why ? find_portable("decode", request, out->integer_dot) : row;
-    snprintf(out->why, sizeof out->why, "prefill%s on matrix units%s%s%s%s",
-             why ? "" : " and decode", why ? ", decode in portable rows: " : "", why ? why : "",
-             no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
+    int all = !why && request->n_q_heads / request->n_kv_heads >= MATRIX_DECODE_ROWS;
+    out->integer_dot = !all && integer_dot_reason(caps, request) == NULL;
+    out->decode.kernel = all ? row : find_portable("decode", request, out->integer_dot);
+    out->few.kernel = why || all ? -1 : row;
+    snprintf(
+        out->why, sizeof out->why, "prefill%s on matrix units%s%s%s%s", all ? " and decode" : "",
+        why   ? ", decode in portable rows: "
+        : all ? ""
+              : ", decode of 8 packed rows and more too: fewer leave matrices empty",
+        why ? why : "", no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
 }
 
 /* Prefill on matrix units if that can be, else why not. Whole workgroups first; what subgroups can
@@ -499,6 +505,30 @@ static rapt_status tune_decode(const rapt_caps *caps, const struct rapt_select_r
         request->n_q_heads / request->n_kv_heads, &out->decode, &out->decode_tile);
 }
 
+/* Packed rows of a sequence up to which decode on matrix units takes it: two tiles, as long as a
+ * tile of prefill would be half empty with them. */
+static uint32_t most_matrix_rows(const struct rapt_select_request *request,
+                                 const struct rapt_selection *out, uint32_t rows)
+{
+    if (request->force_decode)
+        return 2 * rows;
+    return rapt_max_u32(rows, rapt_min_u32(2 * rows, out->prefill.rows / 2));
+}
+
+static rapt_status tune_few(const rapt_caps *caps, const struct rapt_select_request *request,
+                            struct rapt_selection *out)
+{
+    struct rapt_tile_source source = {.choose = choose_decode};
+    const struct rapt_select_request own = without_prefill_knobs(request);
+    matrix_candidates(caps, 32, &source);
+    rapt_status status =
+        rapt_select_tuned(caps, &own, &source, request->tile_few, request->shared_memory_limit != 0,
+                          request->n_q_heads / request->n_kv_heads, &out->few, &out->few_tile);
+    out->few_least = MATRIX_DECODE_ROWS;
+    out->few_most = most_matrix_rows(request, out, out->few.rows);
+    return status;
+}
+
 static rapt_status choose_attention(const rapt_caps *caps,
                                     const struct rapt_select_request *request,
                                     struct rapt_selection *out)
@@ -520,6 +550,8 @@ static rapt_status choose_attention(const rapt_caps *caps,
         status = tune_prefill(caps, request, out);
     if (status == RAPT_OK && out->decode.kernel >= 0)
         status = tune_decode(caps, request, out);
+    if (status == RAPT_OK && out->few.kernel >= 0)
+        status = tune_few(caps, request, out);
     return status;
 }
 
@@ -528,7 +560,7 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
 {
     struct rapt_selection *out = out_selection;
     memset(out, 0, sizeof *out);
-    out->stage.kernel = -1;
+    out->stage.kernel = out->few.kernel = -1;
     rapt_status status = check_request(caps, request);
     if (status == RAPT_OK)
         status = find_attention(caps, request, out);
@@ -543,8 +575,9 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
     if (status != RAPT_OK)
         return status;
     int cpu_decode = rapt_select_cpu_family(out->decode.kernel) != NULL;
-    int two_tiles = cpu_decode || on_matrix_units(out->decode.kernel);
-    out->decode_rows = two_tiles ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
+    out->decode_rows = cpu_decode ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
+    if (on_matrix_units(out->decode.kernel))
+        out->decode_rows = most_matrix_rows(request, out, out->decode.rows);
     out->target_items = target_items(caps);
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
                              : out->cpu                 ? 1u << 30

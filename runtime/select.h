@@ -24,7 +24,7 @@ struct rapt_select_request {
     /* knobs, 0 = automatic */
     uint32_t block_q, block_kv, pages_per_block, max_keys_per_item, shared_memory_limit;
     const rapt_tiles *tiles; /* measured ones, or NULL */
-    uint32_t tile_prefill, tile_decode; /* as in rapt_plan_params */
+    uint32_t tile_prefill, tile_decode, tile_few; /* as in rapt_plan_params */
     uint32_t keys_at_once; /* knob, as in rapt_plan_params */
     uint32_t listed; /* between select's files: that tile of the list alone, from 1; 0 = choose */
 };
@@ -48,6 +48,8 @@ struct rapt_kernel_choice {
 
 struct rapt_selection {
     struct rapt_kernel_choice prefill, decode, merge, stage, reduce;
+    struct rapt_kernel_choice few;   /* decode on matrix units, where `decode` is not */
+    uint32_t few_least, few_most;    /* packed rows of the sequences that go there; 0 = none */
     struct rapt_kernel_choice lists; /* RAPT_PLAN_TOKEN_LISTS */
     uint32_t decode_rows; /* sequences with at most this many packed rows go to the decode kernel */
     int cpu;              /* the CPU driver's rows */
@@ -60,7 +62,7 @@ struct rapt_selection {
     uint32_t target_items; /* items that fill the device; splitting aims at about this many */
     uint32_t max_keys_per_item;
     uint32_t cache_keys; /* keys of one KV head whose K/V the device's last cache holds; 0 = all */
-    struct rapt_tile_origin prefill_tile, decode_tile;
+    struct rapt_tile_origin prefill_tile, decode_tile, few_tile;
     char why[256]; /* why not a faster path */
 };
 

@@ -74,8 +74,12 @@ void rapt_work_key_range(const struct rapt_batch *batch, const struct rapt_mask_
  * fixed_split promises equal bits. */
 static int class_of(const struct rapt_selection *selection, uint32_t n_rows)
 {
+    if (selection->few_least && n_rows >= selection->few_least && n_rows <= selection->few_most)
+        return RAPT_WORK_FEW;
     return selection->decode.kernel >= 0 &&
-           (n_rows <= selection->decode_rows || selection->prefill.kernel < 0);
+                   (n_rows <= selection->decode_rows || selection->prefill.kernel < 0)
+               ? RAPT_WORK_DECODE
+               : RAPT_WORK_PREFILL;
 }
 
 static void count_classes(struct work_context *context)
@@ -87,15 +91,15 @@ static void count_classes(struct work_context *context)
     }
 }
 
-int rapt_work_seq_read(const struct work_context *context, uint32_t b, int decode,
+int rapt_work_seq_read(const struct work_context *context, uint32_t b, int kind,
                        struct work_seq *out_seq)
 {
     const struct rapt_selection *selection = context->params->selection;
     out_seq->n_rows = rapt_batch_q_len(context->batch, b) * context->params->group;
-    if (out_seq->n_rows == 0 || class_of(selection, out_seq->n_rows) != decode)
+    if (out_seq->n_rows == 0 || class_of(selection, out_seq->n_rows) != kind)
         return 0;
-    out_seq->decode = decode;
-    out_seq->tile_rows = decode ? selection->decode.rows : selection->prefill.rows;
+    out_seq->kind = kind;
+    out_seq->tile_rows = work_kernel(selection, kind)->rows;
     out_seq->n_tiles = work_ceil_div(out_seq->n_rows, out_seq->tile_rows);
     out_seq->block_rows = 0;
     if (context->lists) {
@@ -180,11 +184,11 @@ uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t
 /* ---------------------------------------------------------------------------- direct work (no
  * stages) */
 
-struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range, int decode)
+struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range, int kind)
 {
     const struct rapt_work_params *params = context->params;
     const struct rapt_selection *selection = params->selection;
-    uint32_t block = decode ? selection->decode.block_kv : selection->prefill.block_kv;
+    uint32_t block = work_kernel(selection, kind)->block_kv;
     struct work_cut cut = {0, UINT32_MAX, 1};
     if (range.begin == range.end)
         return cut;
@@ -197,7 +201,7 @@ struct work_cut rapt_work_cut(const struct work_context *context, struct work_ra
     uint32_t align = params->n_splits ? WORK_SPLIT_ALIGN : block;
     cut.origin = work_align_down(range.begin, align);
     uint32_t length = range.end - cut.origin;
-    uint32_t chunk = context->chunk[decode];
+    uint32_t chunk = context->chunk[kind];
     if (params->n_splits) {
         chunk = work_align_up(work_ceil_div(length, params->n_splits), align);
         chunk = work_min(chunk, selection->max_keys_per_item);
@@ -252,7 +256,7 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     struct rapt_work *work = context->work;
     uint32_t n_heads = context->params->n_groups;
     struct work_range range = work_tile_range(context, seq, tile);
-    struct work_cut cut = rapt_work_cut(context, range, seq->decode);
+    struct work_cut cut = rapt_work_cut(context, range, seq->kind);
     uint32_t n_rows = work_tile_rows(seq, tile);
     uint32_t partial = work->n_partial_rows;
     for (uint32_t p = 0; p < cut.n; p++) {
@@ -295,21 +299,21 @@ void rapt_work_place_seq(struct work_context *context, const struct work_seq *se
         place_tile(context, seq, tile, placement);
 }
 
-static void place_class(struct work_context *context, int decode, struct work_placement *placement)
+static void place_class(struct work_context *context, int kind, struct work_placement *placement)
 {
-    if (context->n_seqs[decode] == 0)
+    if (context->n_seqs[kind] == 0)
         return;
     if (work_has_spans(context)) {
-        rapt_work_list_place(context, decode, placement);
+        rapt_work_list_place(context, kind, placement);
         return;
     }
-    if (context->emit && !decode && context->grouped) {
+    if (context->emit && kind == RAPT_WORK_PREFILL && context->grouped) {
         rapt_work_place_groups(context, placement);
         return;
     }
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (rapt_work_seq_read(context, b, decode, &seq))
+        if (rapt_work_seq_read(context, b, kind, &seq))
             rapt_work_place_seq(context, &seq, placement);
     }
 }
@@ -328,14 +332,14 @@ void rapt_work_placement_finish(struct work_placement *placement, uint32_t first
     placement->at_once = at_once;
 }
 
-static void range_histogram(const struct work_context *context, int decode,
+static void range_histogram(const struct work_context *context, int kind,
                             struct work_histogram *histogram)
 {
     const struct rapt_selection *selection = context->params->selection;
-    uint32_t block = decode ? selection->decode.block_kv : selection->prefill.block_kv;
+    uint32_t block = work_kernel(selection, kind)->block_kv;
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!rapt_work_seq_read(context, b, decode, &seq))
+        if (!rapt_work_seq_read(context, b, kind, &seq))
             continue;
         for (uint32_t tile = 0; tile < seq.n_tiles; tile++) {
             struct work_range range = work_tile_range(context, &seq, tile);
@@ -350,32 +354,33 @@ static void choose_chunks(struct work_context *context)
 {
     const struct rapt_work_params *params = context->params;
     const struct rapt_selection *selection = params->selection;
-    for (int decode = 0; decode < 2; decode++) {
-        const struct rapt_kernel_choice *kernel = decode ? &selection->decode : &selection->prefill;
-        context->chunk[decode] = UINT32_MAX;
-        if (context->n_seqs[decode] == 0 || params->fixed_split || params->n_splits)
+    for (int kind = 0; kind < RAPT_WORK_N_CLASSES; kind++) {
+        const struct rapt_kernel_choice *kernel = work_kernel(selection, kind);
+        int staged = kind == RAPT_WORK_PREFILL && selection->staged;
+        context->chunk[kind] = UINT32_MAX;
+        if (context->n_seqs[kind] == 0 || params->fixed_split || params->n_splits)
             continue;
         struct work_histogram histogram;
         memset(&histogram, 0, sizeof histogram);
-        if (!decode && selection->staged)
+        if (staged)
             rapt_work_staged_histogram(context, &histogram);
         else if (work_has_spans(context))
-            rapt_work_list_histogram(context, decode, &histogram);
+            rapt_work_list_histogram(context, kind, &histogram);
         else
-            range_histogram(context, decode, &histogram);
+            range_histogram(context, kind, &histogram);
         uint32_t chunk =
             rapt_work_choose_chunk(&histogram, selection->target_items, kernel->block_kv);
         uint32_t most = work_align_down(selection->max_keys_per_item, kernel->block_kv);
-        if (!(selection->staged && !decode)) /* staged segments bound their items themselves */
+        if (!staged) /* staged segments bound their items themselves */
             chunk = work_min(chunk, work_max(most, kernel->block_kv));
-        context->chunk[decode] = chunk;
+        context->chunk[kind] = chunk;
     }
 }
 
 /* ----------------------------------------------------------------------------------------- build
  */
 
-static void add_round(struct work_context *context, uint32_t item_first, uint32_t decode)
+static void add_round(struct work_context *context, uint32_t item_first, uint32_t kind)
 {
     struct rapt_work *work = context->work;
     if (work->n_items == item_first)
@@ -385,27 +390,28 @@ static void add_round(struct work_context *context, uint32_t item_first, uint32_
             .stage_first = work->n_stages,
             .item_first = item_first,
             .n_items = work->n_items - item_first,
-            .decode = decode,
+            .kind = kind,
         };
     work->n_rounds++;
 }
 
-static void build_all(struct work_context *context, struct work_placement *prefill,
-                      struct work_placement *decode, uint32_t *scratch_rows)
+static void build_all(struct work_context *context, struct work_placement *placements,
+                      uint32_t *scratch_rows)
 {
     struct rapt_work *work = context->work;
+    uint32_t *const counts[] = {&work->n_prefill_items, &work->n_decode_items, &work->n_few_items};
     work->n_items = work->n_merges = work->n_stages = work->n_rounds = 0;
     work->n_partial_rows = 0;
-    if (context->params->selection->staged) {
-        rapt_work_staged_build(context, scratch_rows);
-    } else {
-        place_class(context, 0, prefill);
-        add_round(context, 0, 0);
+    for (int kind = 0; kind < RAPT_WORK_N_CLASSES; kind++) {
+        uint32_t first = work->n_items;
+        if (kind == RAPT_WORK_PREFILL && context->params->selection->staged) {
+            rapt_work_staged_build(context, scratch_rows);
+        } else {
+            place_class(context, kind, &placements[kind]);
+            add_round(context, first, (uint32_t)kind);
+        }
+        *counts[kind] = work->n_items - first;
     }
-    work->n_prefill_items = work->n_items;
-    place_class(context, 1, decode);
-    work->n_decode_items = work->n_items - work->n_prefill_items;
-    add_round(context, work->n_prefill_items, 1);
 }
 
 rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,
@@ -413,15 +419,14 @@ rapt_status rapt_work_build(const struct rapt_work_params *params, const struct 
 {
     struct work_context context = {
         .params = params, .batch = batch, .mask = *mask, .work = work, .lists = work->lists};
-    struct work_placement prefill, decode;
+    struct work_placement placements[RAPT_WORK_N_CLASSES];
     uint32_t scratch_rows = 0;
     /* lists place the heads one by one */
     uint32_t n_heads = work->lists && work->lists->spans ? 1 : params->n_groups;
     count_classes(&context);
     choose_chunks(&context);
-    memset(&prefill, 0, sizeof prefill);
-    memset(&decode, 0, sizeof decode);
-    build_all(&context, &prefill, &decode, &scratch_rows);
+    memset(placements, 0, sizeof placements);
+    build_all(&context, placements, &scratch_rows);
     if (!work->items)
         return RAPT_OK;
     if (work->n_items > work->items_capacity || work->n_merges > work->merges_capacity ||
@@ -434,9 +439,11 @@ rapt_status rapt_work_build(const struct rapt_work_params *params, const struct 
                          work->n_items, work->n_partial_rows, work->items_capacity,
                          work->partial_rows_capacity);
     context.grouped = rapt_work_wants_groups(&context);
-    rapt_work_placement_finish(&prefill, 0, n_heads);
-    rapt_work_placement_finish(&decode, work->n_prefill_items, n_heads);
+    rapt_work_placement_finish(&placements[RAPT_WORK_PREFILL], 0, n_heads);
+    rapt_work_placement_finish(&placements[RAPT_WORK_DECODE], work->n_prefill_items, n_heads);
+    rapt_work_placement_finish(&placements[RAPT_WORK_FEW],
+                               work->n_prefill_items + work->n_decode_items, n_heads);
     context.emit = 1;
-    build_all(&context, &prefill, &decode, &scratch_rows);
+    build_all(&context, placements, &scratch_rows);
     return RAPT_OK;
 }

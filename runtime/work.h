@@ -11,12 +11,16 @@
 #include "lower.h"
 #include "spans.h"
 
+/* Kernels of attention, in the order of their items. */
+enum rapt_work_class { RAPT_WORK_PREFILL, RAPT_WORK_DECODE, RAPT_WORK_FEW, RAPT_WORK_N_CLASSES };
+
 /* Items [item_first, item_first + n_items) that may run at once after stages [stage_first, ...).
- * Only staged selections have more than one round; the decode items form the last round. */
+ * Only staged selections have more than one round of prefill; decode items form the next, those of
+ * few rows the last. */
 struct rapt_work_round {
     uint32_t stage_first, n_stages;
     uint32_t item_first, n_items;
-    uint32_t decode; /* which kernel */
+    uint32_t kind; /* enum rapt_work_class */
 };
 
 struct rapt_work_params {
@@ -50,15 +54,16 @@ struct rapt_work {
     struct rapt_work_round *rounds;
     uint32_t items_capacity, merges_capacity, stages_capacity, rounds_capacity,
         partial_rows_capacity;
-    uint32_t n_items, n_prefill_items, n_decode_items, n_merges, n_stages, n_rounds, n_partial_rows;
+    uint32_t n_items, n_prefill_items, n_decode_items, n_few_items; /* all, and by class */
+    uint32_t n_merges, n_stages, n_rounds, n_partial_rows;
 };
 
-/* Items are ordered prefill first, decode last; within each the longest first, so that the longest
+/* Items are ordered prefill, decode, few rows; within each the longest first, so that the longest
  * sequence does not decide the time, and items that share K/V next to each other. Prefill whose K/V
- * do not fit in the device's last cache (selection.cache_keys) comes in groups that do, longest first
- * within each. CAPACITY when an
- * array is too small: the counts then hold what is needed and the arrays' contents are undefined.
- * Allocates nothing. The batch must have passed rapt_batch_check; `mask` stands for batch->mask. */
+ * do not fit in the device's last cache (selection.cache_keys) comes in groups that do, longest
+ * first within each. CAPACITY when an array is too small: the counts then hold what is needed and
+ * the arrays' contents are undefined. Allocates nothing. The batch must have passed
+ * rapt_batch_check; `mask` stands for batch->mask. */
 rapt_status rapt_work_build(const struct rapt_work_params *params, const struct rapt_batch *batch,
                             const struct rapt_mask_closed *mask, struct rapt_work *work);
 

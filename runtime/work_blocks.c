@@ -91,12 +91,12 @@ void rapt_work_list_attach(const struct work_context *context, const struct work
     item->n_blocks = end - first;
 }
 
-void rapt_work_list_histogram(const struct work_context *context, int decode,
+void rapt_work_list_histogram(const struct work_context *context, int kind,
                               struct work_histogram *histogram)
 {
     for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
         struct work_seq seq;
-        if (!rapt_work_seq_read(context, b, decode, &seq))
+        if (!rapt_work_seq_read(context, b, kind, &seq))
             continue;
         for (uint32_t tile = 0; tile < seq.n_tiles; tile++)
             for (uint32_t g = 0; g < context->params->n_groups; g++) {
@@ -134,7 +134,7 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     uint32_t row = work_tile_row(seq, tile), n_rows = work_tile_rows(seq, tile);
     uint32_t list = list_of(context, seq, row, set_of(context, g));
     struct work_range range = {0, spans->keys[list]};
-    struct work_cut cut = rapt_work_cut(context, range, seq->decode);
+    struct work_cut cut = rapt_work_cut(context, range, seq->kind);
     struct walk walk = {.spans = spans, .at = spans->indptr[list]};
     uint32_t partial = cut.n > 1 ? work->n_partial_rows : RAPT_DIRECT;
     for (uint32_t p = 0; p < cut.n; p++) {
@@ -175,13 +175,12 @@ static void place_tile(struct work_context *context, const struct work_seq *seq,
     work->n_partial_rows += cut.n * n_rows;
 }
 
-void rapt_work_list_place(struct work_context *context, int decode,
-                          struct work_placement *placement)
+void rapt_work_list_place(struct work_context *context, int kind, struct work_placement *placement)
 {
     for (uint32_t g = 0; g < context->params->n_groups; g++)
         for (uint32_t b = 0; b < context->batch->n_seqs; b++) {
             struct work_seq seq;
-            if (!rapt_work_seq_read(context, b, decode, &seq))
+            if (!rapt_work_seq_read(context, b, kind, &seq))
                 continue;
             for (uint32_t tile = 0; tile < seq.n_tiles; tile++)
                 place_tile(context, &seq, tile, g, placement);

@@ -111,6 +111,26 @@ static void bound_staged(const struct rapt_work_params *params, const struct sha
                         groups + times(units, ceil64(shape->max_kv, WORK_STAGE_KEYS) + 1));
 }
 
+/* Sequences of few_least to few_most rows. */
+static void bound_few(const struct rapt_work_params *params, uint64_t rows, uint64_t n_seqs,
+                      uint64_t max_kv, uint64_t blocks, struct bound *out)
+{
+    const struct rapt_selection *selection = params->selection;
+    uint64_t n = min64(n_seqs, rows / selection->few_least);
+    uint64_t most = min64(rows, times(n, selection->few_most));
+    struct shape shape = {
+        .heads = params->n_groups,
+        .rows = most,
+        .tiles = n ? most / selection->few.rows + n + blocks : 0,
+        .tile_rows = min64(selection->few.rows, max64(most, 1)),
+        .n_seqs = n,
+        .max_kv = max_kv,
+        .target = selection->target_items,
+    };
+    bound_direct(params, &shape, selection->few.block_kv, out);
+    out->rounds = n > 0;
+}
+
 void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
                      uint32_t max_total_q, uint32_t max_kv_len, struct rapt_work_bounds *out_bounds)
 {
@@ -120,7 +140,7 @@ void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
     int have_prefill = selection->prefill.kernel >= 0, have_decode = selection->decode.kernel >= 0;
     uint64_t rows = times(max_total_q, params->group);
     uint64_t n_seqs = work_min(max_batch, max_total_q);
-    struct bound prefill = {0}, decode = {0};
+    struct bound prefill = {0}, decode = {0}, few = {0};
     if (have_prefill) {
         uint64_t n =
             have_decode ? min64(n_seqs, rows / ((uint64_t)selection->decode_rows + 1)) : n_seqs;
@@ -154,9 +174,12 @@ void rapt_work_bound(const struct rapt_work_params *params, uint32_t max_batch,
         bound_direct(params, &shape, selection->decode.block_kv, &decode);
         decode.rounds = 1;
     }
-    out_bounds->items = narrow(prefill.items + decode.items);
-    out_bounds->merges = narrow(prefill.merges + decode.merges);
-    out_bounds->partial_rows = narrow(prefill.partial_rows + decode.partial_rows);
+    if (selection->few_least)
+        bound_few(params, rows, n_seqs, max_kv_len, blocks, &few);
+    out_bounds->items = narrow(prefill.items + decode.items + few.items);
+    out_bounds->merges = narrow(prefill.merges + decode.merges + few.merges);
+    out_bounds->partial_rows =
+        narrow(prefill.partial_rows + decode.partial_rows + few.partial_rows);
     out_bounds->stages = narrow(prefill.stages);
-    out_bounds->rounds = narrow(prefill.rounds + decode.rounds);
+    out_bounds->rounds = narrow(prefill.rounds + decode.rounds + few.rounds);
 }

@@ -13,11 +13,19 @@ struct work_context {
     struct rapt_mask_closed mask;
     struct rapt_work *work;
     const struct rapt_work_lists *lists; /* NULL = ranges in closed form */
-    uint32_t chunk[2];  /* most keys of a part, by class: 0 prefill, 1 decode */
-    uint32_t n_seqs[2]; /* sequences of a class */
+    uint32_t chunk[RAPT_WORK_N_CLASSES]; /* most keys of a part */
+    uint32_t n_seqs[RAPT_WORK_N_CLASSES]; /* sequences of a class */
     int grouped;       /* prefill is placed in groups */
     int emit;          /* write the arrays; otherwise count */
 };
+
+static inline const struct rapt_kernel_choice *work_kernel(const struct rapt_selection *selection,
+                                                           int kind)
+{
+    return kind == RAPT_WORK_PREFILL  ? &selection->prefill
+           : kind == RAPT_WORK_DECODE ? &selection->decode
+                                      : &selection->few;
+}
 
 /* A sequence as one kernel sees it: packed rows in tiles. */
 struct work_seq {
@@ -26,7 +34,7 @@ struct work_seq {
     uint32_t tile_rows, n_tiles;
     uint32_t block_rows, tiles_of_block; /* tiles stay within a block that has lists; 0 = none */
     uint32_t kv_limit;
-    int decode;
+    int kind; /* enum rapt_work_class */
     int32_t kv_pos0, q_pos0;
     const int32_t *q_pos; /* of its tokens, or NULL */
 };
@@ -52,14 +60,15 @@ uint32_t rapt_work_choose_chunk(const struct work_histogram *histogram, uint32_t
 /* granularity of splits a caller asks for by number */
 #define WORK_SPLIT_ALIGN 8
 
-/* 0 if the sequence has no rows, or goes to the other kernel. */
-int rapt_work_seq_read(const struct work_context *context, uint32_t b, int decode,
+/* 0 if the sequence has no rows, or goes to another kernel. */
+int rapt_work_seq_read(const struct work_context *context, uint32_t b, int kind,
                        struct work_seq *out_seq);
 /* How a tile's range is cut: cells [origin + i * size, ...) for i in [0, n). */
 struct work_cut {
     uint32_t origin, size, n;
 };
-struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range, int decode);
+struct work_cut rapt_work_cut(const struct work_context *context, struct work_range range,
+                              int kind);
 struct work_range rapt_work_cut_part(struct work_cut cut, struct work_range range, uint32_t part);
 
 /* Where the items of a class or group go: buckets of descending length, in each the heads one after
@@ -95,9 +104,9 @@ void rapt_work_list_attach(const struct work_context *context, const struct work
                            struct rapt_step_item *item);
 /* As work.c does it for ranges, with lengths that count listed keys alone. Heads are not placed
  * together: n counts the items of all. */
-void rapt_work_list_histogram(const struct work_context *context, int decode,
+void rapt_work_list_histogram(const struct work_context *context, int kind,
                               struct work_histogram *histogram);
-void rapt_work_list_place(struct work_context *context, int decode, struct work_placement *placement);
+void rapt_work_list_place(struct work_context *context, int kind, struct work_placement *placement);
 
 /* Of tokens whose positions are listed. */
 struct work_range rapt_work_scattered_range(const struct rapt_mask_closed *mask,

@@ -151,6 +151,9 @@ typedef struct rapt_plan_params {
     /* Knob: prefill is ordered in groups with K and V of about so many keys of one KV head, which is what
      * the device's last cache is to hold [half of what the device is known to have]. UINT32_MAX = all. */
     uint32_t keys_at_once;
+
+    /* As tile_prefill, for few_rows_kernel. */
+    uint32_t tile_few_rows;
 } rapt_plan_params;
 
 typedef struct rapt_plan rapt_plan;
@@ -172,13 +175,20 @@ typedef struct rapt_plan_info {
     uint32_t block_q, block_kv, decode_rows, shared_memory_bytes, workgroup_size;
     const char *append_kernel; /* NULL = unused */
     int integer_dot;           /* keys are multiplied in integers: the coarser bound holds */
-    int matrix_units;          /* prefill takes products of f16: RAPT_BOUND_MATRIX_F16 holds */
+    int matrix_units;          /* products of f16 are taken: RAPT_BOUND_MATRIX_F16 holds */
     /* Tiles: how many candidates there are for what the plan needs, where the one taken comes from
      * ("the rules", "the user's table", ...; NULL = no such kernel), and its numbers: lanes, rows,
      * keys and four of the kernel's own. */
     uint32_t n_prefill_tiles, n_decode_tiles;
     const char *prefill_tile_from, *decode_tile_from;
     uint32_t prefill_tile[RAPT_TILE_NUMBERS], decode_tile[RAPT_TILE_NUMBERS];
+    /* Decode on matrix units beside a decode_kernel that is not: takes the sequences of
+     * few_rows_least to few_rows_most packed rows (query tokens times head_group). NULL = unused.
+     */
+    const char *few_rows_kernel;
+    uint32_t few_rows_least, few_rows_most, n_few_rows_tiles;
+    const char *few_rows_tile_from;
+    uint32_t few_rows_tile[RAPT_TILE_NUMBERS];
 } rapt_plan_info;
 RAPT_API void rapt_plan_get_info(const rapt_plan *plan, rapt_plan_info *out_info);
 
@@ -289,6 +299,7 @@ typedef struct rapt_step {
     uint32_t n_partial_rows;
     uint64_t table_bytes_used, workspace_bytes_used;
     uint32_t n_spans, n_bit_words; /* of its lists */
+    uint32_t n_few_rows_items;     /* of rapt_plan_info.few_rows_kernel; after the others */
 } rapt_step;
 
 /* Host only: allocates nothing, waits for nothing, reads nothing back. Arrays are read during the

@@ -75,6 +75,7 @@ typedef struct rapt_easy_options {
     uint32_t max_levels, min_shared_tokens; /* as in rapt_cascade_params */
     uint32_t mask_block_q, mask_block_kv; /* of the block table of a mask that needs one; 0 = 64 */
     uint32_t tile_prefill, tile_decode; /* as in rapt_plan_params */
+    uint32_t tile_few_rows;             /* likewise */
 } rapt_easy_options;
 
 /* One call: upload, compute, read back. result's pointers say what is wanted. */

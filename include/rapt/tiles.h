@@ -18,7 +18,7 @@ extern "C" {
 /* What a table says of one kernel and shape. */
 typedef struct rapt_tile {
     size_t struct_size;
-    char kernel[64]; /* rapt_plan_info.prefill_kernel or decode_kernel */
+    char kernel[64]; /* rapt_plan_info.prefill_kernel, decode_kernel or few_rows_kernel */
     uint32_t head_dim, head_dim_v;
     uint32_t
         group; /* of a decode kernel: query heads packed side by side (head_group); of others 0 */

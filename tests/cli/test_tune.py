@@ -35,7 +35,7 @@ def device_info(**env):
 
 
 # --- bad input: a line on stderr that names file and line, and nothing stored
-for line, words in (("prefil f16 4/2 64 8 8", "none of prefill, decode"), ("prefill f17 4/2 64 8 8", "no type"),
+for line, words in (("prefil f16 4/2 64 8 8", "none of prefill, decode, speculate"), ("prefill f17 4/2 64 8 8", "no type"),
                     ("prefill f16 4/3 64 8 8", "multiple"), ("prefill f16 4/2 64/ 8 8", "head dims"),
                     ("prefill f16 4/2 64 9 8", "no fewer than queries"), ("decode f16 4/2 64 9 8", "1 to 8"),
                     ("decode f16 4/2 64 0 8", "1 to 8"), ("prefill f16 4/2 64 8", "expected OP"),
@@ -49,7 +49,7 @@ code, _, stderr = run(RAPT, "tune", "--shapes", os.path.join(folder.name, "nowhe
 assert code == 2 and stderr.count("\n") == 1, stderr
 code, _, stderr = run(RAPT, "tune", "--shapes", put("odd.txt", b"prefill f16 4/2 60 8 8\n"))
 assert code == 2 and "head_dim" in stderr, (code, stderr)
-shapes = put("shapes.txt", b"prefill f16 4/2 128 40 56 16  # paged\ndecode f16 4/2 128 2 48\n")
+shapes = put("shapes.txt", b"prefill f16 4/2 128 40 56 16  # paged\ndecode f16 4/2 128 2 48\nspeculate f16 4/1 128 2 48\n")
 code, _, stderr = run(RAPT, "tune", "--shapes", shapes, env={"RAPT_CACHE_DIR": ""})
 assert code == 2 and "RAPT_CACHE_DIR" in stderr, (code, stderr)
 assert not glob.glob(os.path.join(cache, "tiles-*")), "something was stored"

@@ -99,6 +99,7 @@ struct check_target {
     rapt_type kv;
     rapt_type q;                     /* instead of a case's own, DEFAULT = that */
     int force_prefill, force_decode; /* RAPT_KERNEL_* + 1 */
+    rapt_path path;                  /* not AUTO: all classes of sequences by its own choice */
     int decode;                      /* q_len is cut to what decode takes: */
     uint32_t decode_rows;            /* at most so many packed rows */
     int all_shapes;

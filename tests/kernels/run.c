@@ -39,6 +39,7 @@ static int make_plan(struct run *run, const struct check_target *target)
     const struct check_problem *p = &run->problem;
     const struct check_case *c = &p->c;
     rapt_plan_params params = check_plan_params(p);
+    params.path = target->path;
     params.max_records_per_step = 16;
     params.block_q = c->block_q;
     params.block_kv = c->block_kv;
@@ -439,7 +440,9 @@ static int check_invariance(struct run *run, const struct bits *bits)
 
 static int check_reached(struct run *run, const struct check_target *target, const rapt_step *step)
 {
-    if (target->decode ? step->n_prefill_items != 0 : step->n_decode_items != 0)
+    if (target->path ? !step->n_prefill_items || !step->n_decode_items || !step->n_few_rows_items
+        : target->decode ? step->n_prefill_items != 0
+                         : step->n_decode_items != 0)
         return fail(run, "the case does not reach the kernel it is for");
     if ((run->problem.c.n_splits > 1 || run->problem.c.fixed_split) && step->n_merges == 0 &&
         !run->plan->selection.staged)

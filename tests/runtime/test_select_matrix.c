@@ -169,6 +169,7 @@ static void matrix_units_when_not(void **state)
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
     assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_f16_cms");
     assert_string_equal(rapt_kernel_name(s.decode.kernel), "tiled_f16_pts");
+    assert_string_equal(rapt_kernel_name(s.few.kernel), "decode_f16_cms");
     request.n_kv_segments = 1;
     request.kv_type = RAPT_TYPE_INT8;
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
@@ -205,8 +206,8 @@ static void matrix_units_when_not(void **state)
 
 /* ---- decode */
 
-/* Groups of eight heads fill half of a matrix or all of it. */
-static void large_groups_decode_on_matrix_units(void **state)
+/* Groups of eight heads fill half of a matrix or all of it; smaller ones do with several tokens. */
+static void eight_rows_decode_on_matrix_units(void **state)
 {
     static const struct matrix_case d128[] = {
         {"navi31", 16, 64, 128, 32, 16, 16, 16}, {"gfx1201", 16, 64, 128, 32, 16, 16, 16},
@@ -224,22 +225,29 @@ static void large_groups_decode_on_matrix_units(void **state)
             struct rapt_selection s;
             assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
             check_choice(expected->device, caps, &s.decode);
+            check_choice(expected->device, caps, &s.few);
+            const struct rapt_kernel_choice *choice = group < 8 ? &s.few : &s.decode;
+            const uint32_t *spec = choice->spec, shape = spec[RAPT_SPEC_TILE_A];
+            assert_string_equal(rapt_kernel_name(choice->kernel), "decode_f16_cm");
             if (group < 8) {
                 assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
-                assert_non_null(strstr(s.why, "less than half full"));
-                continue;
+                assert_non_null(strstr(s.why, "decode of 8 packed rows and more"));
+                assert_int_equal(s.few_least, 8);
+                assert_int_equal(s.few_most, s.prefill.rows < 64 ? 16 : 32);
+                assert_true(s.decode_rows < s.few_most);
+            } else {
+                assert_non_null(strstr(s.why, "prefill and decode on matrix units"));
+                assert_int_equal(s.few.kernel, -1);
+                assert_int_equal(s.few_least, 0);
+                assert_int_equal(s.decode_rows, s.prefill.rows < 64 ? 16 : 32);
             }
-            const uint32_t *spec = s.decode.spec, shape = spec[RAPT_SPEC_TILE_A];
-            assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_cm");
-            assert_non_null(strstr(s.why, "prefill and decode on matrix units"));
-            assert_int_equal(s.decode_rows, 2 * s.decode.rows);
-            if (s.decode.rows != expected->rows || s.decode.block_kv != expected->keys ||
-                s.decode.workgroup_size != expected->workgroup ||
+            if (choice->rows != expected->rows || choice->block_kv != expected->keys ||
+                choice->workgroup_size != expected->workgroup ||
                 spec[RAPT_SPEC_SUBGROUP] != expected->subgroup || (shape & 0xff) != expected->m ||
                 (shape >> 8 & 0xff) != expected->n || shape >> 16 != expected->k)
                 fail_msg("%s, group %u: %u rows, %u keys, %u lanes in subgroups of %u, %#x",
-                         expected->device, group, s.decode.rows, s.decode.block_kv,
-                         s.decode.workgroup_size, spec[RAPT_SPEC_SUBGROUP], shape);
+                         expected->device, group, choice->rows, choice->block_kv,
+                         choice->workgroup_size, spec[RAPT_SPEC_SUBGROUP], shape);
         }
 }
 
@@ -299,12 +307,23 @@ static void matrix_decode_when_not(void **state)
     caps.features &= ~RAPT_FEATURE_COOPMAT;
     assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
     assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_pt");
+    assert_int_equal(s.few.kernel, -1);
     request.block_q = 32; /* prefill's */
     request.block_kv = 32;
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
     assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_cm");
     assert_true(s.prefill.rows == 32 && s.decode.rows == 16 && s.decode.block_kv == 64);
     request.block_q = request.block_kv = 0;
+    request.tile_few = 99; /* nobody's */
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    request.n_q_heads = 4 * request.n_kv_heads;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_ERROR_ARGUMENT);
+    assert_non_null(strstr(rapt_last_error(), "candidate tile 99 of decode_f16_cm"));
+    request.tile_few = 2;
+    assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
+    assert_true(s.few.rows == 32 && s.few_most == 32 && s.few_tile.n > 2);
+    request.tile_few = 0;
+    request.n_q_heads = 8 * request.n_kv_heads;
     request.kv_type = RAPT_TYPE_Q8_0; /* codes are exact on matrix units: no integers needed */
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
     assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_q8_0_cm");
@@ -312,6 +331,7 @@ static void matrix_decode_when_not(void **state)
     request.integer_dot = RAPT_CHOICE_ALWAYS;
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
     assert_string_equal(rapt_kernel_name(s.decode.kernel), "tiled_q8_0_ptd");
+    assert_int_equal(s.few.kernel, -1);
     request.integer_dot = RAPT_CHOICE_AUTO;
     request.kv_type = RAPT_TYPE_F16;
 
@@ -337,7 +357,7 @@ int main(void)
         cmocka_unit_test(chips_get_matrix_tiles),
         cmocka_unit_test(matrix_tiles_step_down),
         cmocka_unit_test(matrix_units_when_not),
-        cmocka_unit_test(large_groups_decode_on_matrix_units),
+        cmocka_unit_test(eight_rows_decode_on_matrix_units),
         cmocka_unit_test(matrix_decode_fits_or_is_not_taken),
         cmocka_unit_test(matrix_decode_when_not),
     };

@@ -216,12 +216,15 @@ static inline void run(const struct scene *s)
         assert_int_equal(round->item_first, next);
         next += round->n_items;
         assert_true(round->n_items > 0);
-        assert_int_equal(round->decode, round->item_first >= w->n_prefill_items);
+        assert_int_equal(round->kind, round->item_first < w->n_prefill_items ? RAPT_WORK_PREFILL
+                                      : round->item_first < w->n_prefill_items + w->n_decode_items
+                                          ? RAPT_WORK_DECODE
+                                          : RAPT_WORK_FEW);
         for (uint32_t k = 0; k < round->n_stages; k++)
             run_stage(&m, &w->stages[round->stage_first + k], i);
         for (uint32_t k = 0; k < round->n_items; k++) {
             const struct rapt_step_item *item = &w->items[round->item_first + k];
-            if (s->selection.staged && !round->decode)
+            if (s->selection.staged && round->kind == RAPT_WORK_PREFILL)
                 check_staged(&m, item, i);
             assert_true(item->kv_begin <= item->kv_end);
             assert_true((s->listed ? sum_spans(s, item).n : item->kv_end - item->kv_begin) <=

@@ -116,6 +116,14 @@ static inline void random_selection(uint64_t *rng, struct scene *s)
     sel->decode_rows = sel->decode.rows * (1 + random_below(rng, 3));
     sel->target_items = 1 + random_below(rng, 300);
     sel->max_keys_per_item = random_below(rng, 2) ? 65536 : 64 + random_below(rng, 500);
+    sel->few.kernel = -1;
+    if (random_below(rng, 2)) {
+        sel->few.kernel = 2;
+        sel->few.rows = 8u << random_below(rng, 2);
+        sel->few.block_kv = blocks[random_below(rng, 4)];
+        sel->few_least = 1 + random_below(rng, 12);
+        sel->few_most = 2 * sel->few.rows;
+    }
     uint32_t kind = random_below(rng, 8);
     sel->prefill.kernel = kind == 0 ? -1 : 0;
     sel->decode.kernel = kind == 1 ? -1 : 1;

@@ -175,6 +175,8 @@ static void add_attention(struct table *table, const struct shape *shape)
     }
     add_line(table, shape->group ? "decode" : "prefill", shape,
              shape->group ? &selection.decode : &selection.prefill);
+    if (shape->group)
+        add_line(table, "speculate", shape, &selection.few);
     if (strcmp(shape->how, "paged") == 0 && shape->kv_type == RAPT_TYPE_F16) {
         add_line(table, "merge", shape, &selection.merge);
         add_line(table, "reduce", shape, &selection.reduce);
