@@ -40,6 +40,8 @@ def amd_instruction(name, text, chip, lanes):
             macs += lanes
         elif re.match("pk_fma_f|dot2", part):
             macs += 2 * lanes
+        elif part.startswith("dot4"):
+            macs += 4 * lanes
     return macs, step
 
 
@@ -88,6 +90,8 @@ def intel_cost(name, text, width):
     cycles = max(1, lanes * wide / 4 / width)
     if name.startswith("math"):
         cycles *= 4
+    if name.startswith("dp4a"):
+        return 4 * lanes, cycles
     return (lanes if name.startswith(("mad", "mac")) and types[:1] in (["F"], ["HF"]) else 0), cycles
 
 
@@ -143,6 +147,8 @@ def nvidia(text, _chip, lanes):
             matrix = re.search(r"hmma\.m(\d+)n(\d+)k(\d+)", line)
             if matrix:
                 block.macs += int(matrix[1]) * int(matrix[2]) * int(matrix[3])
+            elif re.search(r"\bidp4", line):
+                block.macs += 4 * lanes
             elif re.search(r"\bffma|\bhfma2", line):
                 block.macs += lanes * (2 if "hfma2" in line else 1)
     return blocks

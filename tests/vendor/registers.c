@@ -5,12 +5,13 @@
  * (tests/vendor/README.md).
  *
  *   registers CHIP [--raw] [--validate] [--all] [--candidates] [--portable] [--only TEXT]
- *                  [--texts FOLDER]
+ *                  [--texts FOLDER] [--subgroup LANES]
  *
  * CHIP is what lines call the device; --all takes every combination of types, dims and groups,
  * --candidates every tile that `rapt tune` would measure, --portable what there is without matrix
  * units, --only the lines that begin with "USE,KV,DIMS,GROUP,HOW" like TEXT does; --texts keeps the
- * driver's text of the code. Exit 1 when a pipeline cannot be made, or a validation layer complains. */
+ * driver's text of the code, --subgroup asks for subgroups of so many lanes. Exit 1 when a pipeline
+ * cannot be made, or a validation layer complains. */
 
 #include "statistics.h"
 
@@ -98,6 +99,7 @@ static rapt_plan_params params_of(const struct shape *shape)
 struct table {
     const char *chip, *only, *texts;
     int raw, all, candidates, portable;
+    uint32_t subgroup; /* 0 = as chosen */
     struct vendor_device vendor;
     uint32_t n_lines, n_failures, n_choices;
     struct rapt_kernel_choice choices[1024]; /* what has a line already */
@@ -115,13 +117,16 @@ static int is_known(struct table *table, const struct rapt_kernel_choice *choice
 
 /* One line, unless the same pipeline has one: shapes that come later share it. */
 static void add_line(struct table *table, const char *use, const struct shape *shape,
-                     const struct rapt_kernel_choice *choice)
+                     const struct rapt_kernel_choice *chosen)
 {
+    struct rapt_kernel_choice own = *chosen, *choice = &own;
     char key[128], heading[64];
     struct statistics s;
     struct vendor_text text = {table->texts, table->chip, key, heading};
     snprintf(key, sizeof key, "%s,%s,%u/%u,%u,%s", use, rapt_type_name(shape->kv_type),
              shape->head_dim, shape->head_dim_v, shape->group, shape->how);
+    if (table->subgroup)
+        choice->required_subgroup_size = table->subgroup;
     if (choice->kernel < 0 ||
         (table->only && strncmp(key, table->only, strlen(table->only)) != 0) ||
         is_known(table, choice))
@@ -287,6 +292,8 @@ int main(int argc, char **argv)
             table.only = argv[++i];
         else if (strcmp(argv[i], "--texts") == 0 && i + 1 < argc)
             table.texts = argv[++i];
+        else if (strcmp(argv[i], "--subgroup") == 0 && i + 1 < argc)
+            table.subgroup = (uint32_t)atoi(argv[++i]);
         else if (!table.chip && argv[i][0] != '-')
             table.chip = argv[i];
         else
@@ -294,7 +301,7 @@ int main(int argc, char **argv)
     }
     if (!table.chip) {
         fprintf(stderr, "usage: registers CHIP [--raw] [--validate] [--all] [--candidates] "
-                        "[--portable] [--only TEXT] [--texts FOLDER]\n");
+                        "[--portable] [--only TEXT] [--texts FOLDER] [--subgroup LANES]\n");
         return 2;
     }
     rapt_log log = {.write = log_line, .user = argv[1]};
