@@ -180,8 +180,6 @@ static void add_attention(struct table *table, const struct shape *shape)
     }
     add_line(table, shape->group ? "decode" : "prefill", shape,
              shape->group ? &selection.decode : &selection.prefill);
-    if (shape->group)
-        add_line(table, "speculate", shape, &selection.few);
     if (strcmp(shape->how, "paged") == 0 && shape->kv_type == RAPT_TYPE_F16) {
         add_line(table, "merge", shape, &selection.merge);
         add_line(table, "reduce", shape, &selection.reduce);
@@ -212,6 +210,25 @@ static void add_candidates(struct table *table, const struct shape *shape)
         add_line(table, shape->group ? "decode" : "prefill", shape,
                  shape->group ? &selection.decode : &selection.prefill);
     }
+}
+
+/* What beside decode takes speculative tokens: the same kernel as decode of larger groups, so only
+ * plans of other kinds have lines. */
+static void add_speculation(struct table *table, const struct shape *shape)
+{
+    struct rapt_selection selection;
+    struct rapt_select_request request;
+    rapt_plan_params params = params_of(shape), checked;
+    params.path = table->portable ? RAPT_PATH_PORTABLE : RAPT_PATH_AUTO;
+    rapt_status status = rapt_plan_params_check(&params, &checked);
+    if (status == RAPT_OK) {
+        rapt_plan_request(&checked, &request);
+        status = rapt_select(&table->vendor.device->caps, &request, &selection);
+    }
+    if (status == RAPT_OK)
+        add_line(table, "speculate", shape, &selection.few);
+    else
+        fail_line(table, shape);
 }
 
 /* Kernels that no type or dim of a plan decides, and those that select keys. */
@@ -262,6 +279,12 @@ static void add_all(struct table *table)
                     (group == 0 && strcmp(hows[h], "rotated") == 0)) /* for its append */
                     add_attention(table, &shape);
             }
+    for (size_t h = 0; h < COUNT(hows); h++)
+        for (size_t t = 0; t < COUNT(types); t++) {
+            struct shape shape = {types[t], 128, 128, 4, hows[h]};
+            if (types[t] == RAPT_TYPE_F16 || types[t] == RAPT_TYPE_INT8)
+                add_speculation(table, &shape);
+        }
     add_others(table);
 }
 
