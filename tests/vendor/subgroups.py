@@ -61,10 +61,12 @@ HEAD = """# Sizes of subgroups
 
 Made by `tests/vendor/subgroups.py docs tests/vendor/subgroups.csv`; %s. Compiled with a stub
 in place of the card ([tests/vendor](../tests/vendor/README.md)); **nothing ran**. Head dim 128, the kernels
-without matrix units and the tiles the library chooses for them on the chip. Bold: the size the library takes.
+without matrix units and the tiles the library chooses for them on the chip. Bold: the size the library
+takes.
 
 Cycles one SIMD is kept busy for 1000 multiply-adds of one pass of the loop over keys, least and most, as in
-[beside-ggml.md](beside-ggml.md). Occupancy: AMD: waves per SIMD, one of 64 lanes counts as two; Intel does not tell.
+[beside-ggml.md](beside-ggml.md). Occupancy: AMD: waves per SIMD, one of 64 lanes counts as two; Intel does
+not tell.
 
 | chip | kernel | subgroup | registers | spills / fills | occupancy | cycles |
 |---|---|---|---|---|---|---|
