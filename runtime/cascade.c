@@ -6,6 +6,7 @@
 
 #include "merger.h"
 #include "plan.h"
+#include "select_cpu.h"
 
 #include "checked.h"
 #include "error.h"
@@ -111,12 +112,28 @@ static rapt_status place_parts(rapt_cascade *cascade)
     return RAPT_OK;
 }
 
+/* Rows that share a prefix fill larger tiles. */
+static rapt_status choose_tile(const rapt_device *device, rapt_plan_params *wide)
+{
+    rapt_plan_params checked;
+    struct rapt_select_request request;
+    rapt_status status = rapt_plan_params_check(wide, &checked);
+    if (status != RAPT_OK)
+        return status;
+    rapt_plan_request(&checked, &request);
+    uint32_t block_q = rapt_select_cpu_shared(&device->caps, &request);
+    wide->block_q = block_q ? block_q : wide->block_q;
+    return RAPT_OK;
+}
+
 static rapt_status create(rapt_cascade *cascade, const rapt_plan_params *plan)
 {
     const rapt_allocator *allocator = cascade->device->allocator;
     rapt_plan_params wide = *plan;
     widen(&wide, cascade->rule.max_levels);
-    rapt_status status = rapt_plan_create(cascade->device, &wide, &cascade->plan);
+    rapt_status status = choose_tile(cascade->device, &wide);
+    if (status == RAPT_OK)
+        status = rapt_plan_create(cascade->device, &wide, &cascade->plan);
     if (status != RAPT_OK)
         return status;
     const rapt_plan_params *checked = &cascade->plan->params;

@@ -4,12 +4,13 @@
 #include "kernel_table.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Rows per lane and keys per step are bounded by registers and by the size of the unrolled loop. */
 static const struct rapt_cpu_family families[] = {
-    {"lp", 26, 9999, 1, 1, 2048, 0},
-    {"lpb", 24, 25, 2, 8, 4096, 8},
-    {"lps", 1, 23, 4, 1, 1024, 0},
+    {"lp", 26, 9999, 1, 0, 1, 2048, 0},
+    {"lpb", 24, 25, 2, 4, 8, 4096, 8},
+    {"lps", 1, 23, 4, 0, 1, 1024, 0},
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 
@@ -55,6 +56,21 @@ int rapt_select_cpu_tile(const struct rapt_cpu_family *family, const rapt_caps *
     *out_rows = rows;
     *out_keys = keys;
     return request->pages_per_block == 0;
+}
+
+/* Prefill of single sequences keeps the smaller tiles: of 16 rows or fewer the larger take a
+ * quarter longer (docs/lavapipe.md). */
+uint32_t rapt_select_cpu_shared(const rapt_caps *caps, const struct rapt_select_request *request)
+{
+    struct rapt_selection selection;
+    if (request->block_q || request->block_kv || request->tile_prefill ||
+        request->head_dim + request->head_dim_v > 256 ||
+        rapt_select(caps, request, &selection) != RAPT_OK)
+        return 0;
+    const struct rapt_cpu_family *family = rapt_select_cpu_family(selection.prefill.kernel);
+    if (!family || strcmp(selection.prefill_tile.from, "the user's table") == 0)
+        return 0;
+    return family->rows_shared * caps->subgroup_size;
 }
 
 void rapt_select_cpu_prefill(const struct rapt_cpu_family *family, const rapt_caps *caps,

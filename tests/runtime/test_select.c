@@ -5,6 +5,7 @@
 
 #include "kernel_table.h"
 #include "select.h"
+#include "select_cpu.h"
 #include "select_tiles.h"
 #include "tiles.h"
 
@@ -310,6 +311,27 @@ static void expect_kernels(const char *device, rapt_features disable, const char
         assert_non_null(strstr(s.why, "cpu_rows is disabled"));
 }
 
+static void rows_that_share_keys_get_larger_tiles(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    const rapt_caps *caps = device_named("lavapipe-25.0");
+    assert_int_equal(rapt_select_cpu_shared(device_named("lavapipe-26.1"), &request), 0);
+    assert_int_equal(rapt_select_cpu_shared(caps, &request), 32);
+    assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+    assert_int_equal(s.prefill.rows, 16); /* and others keep theirs */
+    request.block_q = 32;
+    assert_int_equal(rapt_select_cpu_shared(caps, &request), 0);
+    assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+    assert_int_equal(s.prefill.rows, 32);
+    request = request_of(4, 192, 128, RAPT_TYPE_F16, 16);
+    assert_int_equal(rapt_select_cpu_shared(caps, &request), 0);
+    request = request_of(4, 128, 128, RAPT_TYPE_F16, 16);
+    request.n_kv_segments = 2; /* portable rows, which know no such tile */
+    assert_int_equal(rapt_select_cpu_shared(caps, &request), 0);
+}
+
 static void the_cpu_driver_gets_its_own_rows(void **state)
 {
     (void)state;
@@ -498,6 +520,7 @@ int main(void)
         cmocka_unit_test(gcn_runs_several_subgroups),
         cmocka_unit_test(subgroups_are_asked_for_within_limits),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
+        cmocka_unit_test(rows_that_share_keys_get_larger_tiles),
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
         cmocka_unit_test(too_few_storage_buffers_are_told),
         cmocka_unit_test(knobs_are_honoured_or_refused),
