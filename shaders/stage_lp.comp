@@ -119,6 +119,18 @@ void store_staged(uint word, uint row, uint dims, uint d, vec4 x)
 }
 
 #ifndef LP_SSBO
+uint touched = 0;
+
+/* One word of every cache line of a row: the copy below would wait for each in turn. */
+void ask_for_key(lp_kv kv, uint j, bool k, uint dims)
+{
+    uint64_t from = (k ? packUint2x32(uvec2(push.k_lo, push.k_hi))
+                       : packUint2x32(uvec2(push.v_lo, push.v_hi))) +
+                    key_index(kv, j, k) * 2;
+    [[unroll]] for (uint d = 0; d < dims; d += 32)
+        touched ^= Words(from + uint64_t(d * 2)).at[0];
+}
+
 /* As stage_key, of 16-bit floats: a gather and a scatter cost by their elements, not by their width. */
 void copy_key(lp_kv kv, uint j, bool there, bool k, uint word, uint row, uint dims)
 {
@@ -197,9 +209,19 @@ void main()
         do {
             bool there = kv_begin + n < limit;
             uint j = there ? kv_begin + n : 0;
+#ifndef LP_SSBO
+            if (HALVES) {
+                ask_for_key(kv, j, true, D);
+                ask_for_key(kv, j, false, DV);
+            }
+#endif
             stage_key(kv, j, there, true, k_word, row + n, D);
             stage_key(kv, j, there, false, v_word, row + n, DV);
             n += gl_WorkGroupSize.x;
         } while (n < n_keys);
+#ifndef LP_SSBO
+    if (touched == 1 && push.count == 0) /* never, but the compiler keeps the loads */
+        WORK(0) = 0.0;
+#endif
 #endif
 }
