@@ -119,12 +119,11 @@ int array_read_data(const char *label, FILE *file, struct array *array)
     return 0;
 }
 
+/* Takes the magic, for good: a pipe cannot go back to it. */
 static int is_npy(FILE *file)
 {
     char magic[6] = "";
-    int yes = fread(magic, 1, 6, file) == 6 && memcmp(magic, "\x93NUMPY", 6) == 0;
-    rewind(file);
-    return yes;
+    return fread(magic, 1, 6, file) == 6 && memcmp(magic, "\x93NUMPY", 6) == 0;
 }
 
 /* FILE:NAME: the name starts behind the first colon that follows the name of an existing file, so

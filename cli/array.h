@@ -54,7 +54,8 @@ int array_write_npy(FILE *file, const float *data, const uint64_t *shape, uint32
 int array_write_npy_as(FILE *file, enum array_dtype dtype, const void *data, const uint64_t *shape,
                        uint32_t rank);
 
-/* The two formats, for array_read: `file` stands at its beginning. */
+/* The two formats, for array_read: `file` stands behind the magic of .npy, at the beginning of
+ * safetensors. */
 int array_read_npy(const char *label, FILE *file, uint32_t dtypes, struct array *out_array);
 int array_read_safetensors(const char *label, FILE *file, const char *name, uint32_t dtypes,
                            struct array *out_array);

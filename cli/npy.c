@@ -157,7 +157,7 @@ static int parse_descr(const char *label, const char *descr, uint32_t dtypes,
 static int read_header_text(const char *label, FILE *file, char **out_text)
 {
     unsigned char start[12];
-    if (fread(start, 1, 10, file) != 10)
+    if (fread(start + 6, 1, 4, file) != 4) /* behind the magic */
         return cli_fail(CLI_USAGE, "%s: truncated: it ends inside the .npy header", label);
     uint32_t major = start[6];
     if (major < 1 || major > 3 || start[7] != 0)

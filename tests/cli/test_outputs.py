@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What names of outputs may stand for: files, links, folders, pipes, and a stdout that is full. Run as
-TEST.py RAPT."""
+"""What names of outputs may stand for: files, links, folders, pipes, and a stdout that is full; inputs that
+are pipes. Run as TEST.py RAPT."""
 import os
 import stat
 import subprocess
@@ -12,8 +12,9 @@ from refusing import GOOD, RAPT, finish, put, refused
 CALL = [word for pair in GOOD.items() for word in pair] + ["--path", "reference"]
 
 
-def attend(*arguments, **more):
-    return subprocess.run([RAPT, "attend", *CALL, *arguments], capture_output=True, timeout=60, **more)
+def attend(*arguments, q=GOOD["--q"]):
+    call = [q if word == GOOD["--q"] else word for word in CALL]
+    return subprocess.run([RAPT, "attend", *call, *arguments], capture_output=True, timeout=60)
 
 
 def expect(what, good, *shown):
@@ -56,6 +57,15 @@ if os.path.exists("/proc/self/fd/1"):  # what /dev/stdout is a link to
     os.symlink("/proc/self/fd/1", "stdout")
     result = attend("--out", "stdout")
     expect("/dev/stdout", result.returncode == 0 and want in result.stdout and os.path.islink("stdout"), result)
+
+# What comes through a pipe is read once, from its beginning to its end.
+os.mkfifo("queries")
+queries = open(GOOD["--q"], "rb").read()
+writer = threading.Thread(target=lambda: open("queries", "wb").write(queries), daemon=True)
+writer.start()
+result = attend("--out", "piped.npy", q="queries")
+writer.join(60)
+expect("queries from a pipe", result.returncode == 0 and open("piped.npy", "rb").read() == want, result)
 
 # Where stdout cannot be written nothing is, and what was there before stays.
 if os.path.exists("/dev/full"):
