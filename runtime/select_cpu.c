@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* From so many dims on prefill_lp keeps the weights of a number of keys and adds V in loops of
+ * their own: a loop over both would be more code than processors keep decoded. */
+enum { KEPT_FROM_DIMS = 449, KEPT_MOST_DIMS = 512, KEPT_KEYS = 64 };
+
 /* Rows per lane and keys per step are bounded by registers and by the size of the unrolled loop. */
 static const struct rapt_cpu_family families[] = {
     {"lp", 26, 9999, 1, 0, 1, 2048, 0},
@@ -33,6 +37,15 @@ const struct rapt_cpu_family *rapt_select_cpu_version(uint32_t major)
     return NULL;
 }
 
+/* Whether prefill does; what it gains was measured on the versions that the family is meant for. */
+static int keeps_weights(const struct rapt_cpu_family *family, const rapt_caps *caps,
+                         const struct rapt_select_request *request, uint32_t rows)
+{
+    return strcmp(family->path, "lp") == 0 && caps->driver_major >= family->major_min &&
+           rows == 1 && request->head_dim + request->head_dim_v >= KEPT_FROM_DIMS &&
+           request->head_dim <= KEPT_MOST_DIMS && request->head_dim_v <= KEPT_MOST_DIMS;
+}
+
 int rapt_select_cpu_tile(const struct rapt_cpu_family *family, const rapt_caps *caps,
                          const struct rapt_select_request *request, uint32_t *out_rows,
                          uint32_t *out_keys)
@@ -46,6 +59,8 @@ int rapt_select_cpu_tile(const struct rapt_cpu_family *family, const rapt_caps *
         if (request->block_q % lanes != 0 || (rows != 1 && rows != 2 && rows != 4))
             return 0;
     }
+    if (keeps_weights(family, caps, request, rows))
+        dims = request->head_dim; /* K's loop has no V in it */
     while (keys > family->keys_min && keys * rows * dims > family->step_limit)
         keys /= 2;
     if (request->block_kv) {
@@ -85,6 +100,7 @@ void rapt_select_cpu_prefill(const struct rapt_cpu_family *family, const rapt_ca
     choice->spec[RAPT_SPEC_SUBGROUP] = caps->subgroup_size;
     choice->spec[RAPT_SPEC_TILE_A] = keys;
     choice->spec[RAPT_SPEC_TILE_B] = rows;
+    choice->spec[RAPT_SPEC_TILE_C] = keeps_weights(family, caps, request, rows) ? KEPT_KEYS : 0;
 }
 
 void rapt_select_cpu_decode(const rapt_caps *caps, const struct rapt_select_request *request,

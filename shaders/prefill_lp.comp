@@ -7,7 +7,10 @@
  *   LP_BROADCAST  one load with lanes = keys, then a broadcast from registers (uniform loads by
  *                 address are gathers on that driver),
  *   LP_SSBO       uniform loads of vec4 from a descriptor.
- * TILE_A = N (LP_BROADCAST: always 8, and the subgroup must have 8 lanes), TILE_B = R. */
+ * TILE_A = N (LP_BROADCAST: always 8, and the subgroup must have 8 lanes), TILE_B = R. LP_UNIFORM:
+ * TILE_C = KEPT, 0 or the keys whose weights are kept: a loop of steps then makes the weights of so many
+ * keys, and further loops add V to some dims of o each. The processor keeps some 25 KiB of decoded
+ * instructions: a step with more than 256 dims in one piece has more, two loops by turns have not. */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_ballot : require
@@ -20,6 +23,13 @@ const uint R = TILE_B;
 const uint N = 8;
 #else
 const uint N = TILE_A;
+#endif
+#ifdef LP_UNIFORM
+layout(constant_id = RAPT_SPEC_TILE_C) const uint KEPT = 0; /* a multiple of 8; if not 0, R = 1 */
+const uint PASS_DIMS = 128, PASS_KEYS = 8;
+float kept[KEPT + 1];
+#else
+const uint KEPT = 0;
 #endif
 const uint FOLD = 64 * N; /* keys whose sums are kept apart: a long sum of floats drifts */
 
@@ -37,6 +47,8 @@ const uint BLOCK = 32, KEY = 16;
 #endif
 
 float q[R * D], o[R * DV], o_sum[R * DV], s[R * N];
+float m[R], top[R], l[R]; /* what o is relative to, the true maximum, the sum of weights */
+bool has_const;
 
 #if defined(LP_UNIFORM)
 /* Every 1024 bytes of a block get a base of their own, through a number the compiler cannot see to be
@@ -136,6 +148,51 @@ void add_values(LP_INDEX base)
     }
 }
 
+#ifdef LP_UNIFORM
+/* V of the keys whose weights are kept, into PASS_DIMS of o. Where a loop ends is left to the lanes: then
+ * its next turn need not wait for the counter to come out of a register of lanes. */
+void add_kept(uint64_t base, uint first_dim, uint n_keys, uint lane_zero)
+{
+    uint n0 = 0, left = n_keys + lane_zero;
+    do {
+        uint64_t at = base + uint64_t(n0 * (DV * 4));
+        float w[PASS_KEYS];
+        [[unroll]] for (uint n = 0; n < PASS_KEYS; n++)
+            w[n] = kept[n0 + n];
+        [[unroll]] for (uint i = 0; i < PASS_DIMS; i++)
+            if (first_dim + i < DV) {
+                uint d = first_dim + i;
+                float step_sum;
+                [[unroll]] for (uint n = 0; n < PASS_KEYS; n++) {
+                    float v = STAGED(at, d / 4 * 32 + n * 4 + d % 4);
+                    step_sum = n == 0 ? w[0] * v : step_sum + w[n] * v;
+                }
+                o[d] += step_sum;
+            }
+        n0 += PASS_KEYS;
+        left -= PASS_KEYS;
+    } while (left != 0);
+}
+
+/* A number that two loops use is made where the first one does; the driver then passes it to the second
+ * in a register of lanes, and addresses become gathers. So all offsets are used once before the loops. */
+void make_offsets()
+{
+    uint64_t work = packUint2x32(uvec2(push.work_lo, push.work_hi));
+    uint64_t k = work + 4 * uint64_t(HEADER(stage_k_word));
+    uint64_t v = work + 4 * uint64_t(HEADER(stage_v_word));
+    float touched = 0.0;
+    [[unroll]] for (uint i = 0; i < 256; i++)
+        touched += STAGED(k, i);
+    [[unroll]] for (uint i = 256; i < D * 8; i += 256)
+        touched += STAGED(k, i);
+    [[unroll]] for (uint i = 256; i < DV * 8; i += 256)
+        touched += STAGED(v, i);
+    if (touched == 1.0 && push.count == 0) /* never, but the compiler keeps the loads */
+        WORK(0) = 0.0;
+}
+#endif
+
 /* By descriptor every access is a loop over lanes, and those of all of a row in a straight line would
  * take a minute to compile. */
 #ifdef LP_SSBO
@@ -143,12 +200,61 @@ const uint CHUNK_Q = 8, CHUNK_O = 8;
 #else
 const uint CHUNK_Q = D, CHUNK_O = DV;
 #endif
+/* Scores of N keys from j on, and their weights into s; o and what is kept follow a new maximum. */
+void weigh_keys(lp_item item, LP_INDEX k_at, uint j, uint n_kept)
+{
+    dot_products(k_at);
+    if ((FEATURES & SCORE_FEATURES) != 0)
+        [[unroll]] for (uint i = 0; i < R * N; i++)
+            s[i] = finish_score(s[i], item, rows[i / N], j + i % N);
+    if (int(j) < all_lo || int(j + N - 1) > all_hi)
+        [[unroll]] for (uint i = 0; i < R * N; i++) {
+            int key = int(j + i % N);
+            s[i] = key >= lo[i / N] && key <= hi[i / N] ? s[i] : -INFINITY_F;
+        }
+    if (LISTS && SPAN_HAS_BITS)
+        [[unroll]] for (uint r = 0; r < R; r++) {
+            uint bits = step_bits(r, j);
+            [[unroll]] for (uint n = 0; n < N; n++)
+                s[r * N + n] = (bits & 1u << n) != 0u ? s[r * N + n] : -INFINITY_F;
+        }
+    [[unroll]] for (uint r = 0; r < R; r++) {
+        [[unroll]] for (uint n = 0; n < N; n++)
+            top[r] = max(top[r], s[r * N + n]);
+        if (!has_const && top[r] > m[r] + SLACK) {
+            float keep = weight(m[r], top[r]);
+            m[r] = top[r];
+            l[r] *= keep;
+            [[unroll]] for (uint d = 0; d < DV; d++)
+                o[r * DV + d] *= keep;
+#ifdef LP_UNIFORM
+            uint n = 0;
+            if (KEPT != 0 && n_kept > 0)
+                do {
+                    kept[n] *= keep;
+                } while (++n < n_kept);
+#endif
+        }
+        float step_l;
+        [[unroll]] for (uint n = 0; n < N; n++) {
+            s[r * N + n] = weight(s[r * N + n], m[r]);
+            step_l = n == 0 ? s[r * N] : step_l + s[r * N + n];
+        }
+        l[r] += step_l;
+    }
+}
+
 void main()
 {
     uint index = group_index();
+#ifdef LP_UNIFORM
+    none = uint64_t(push.count >> 31);
+    if (KEPT != 0)
+        make_offsets();
+#endif
     lp_item item = load_item(push.first + min(index, push.count - 1)); /* see lp_common.glsl */
-    float m[R], top[R], l[R], l_sum[R];
-    bool has_const = wants(RAPT_FEAT_CONST_MAX);
+    float l_sum[R];
+    has_const = wants(RAPT_FEAT_CONST_MAX);
     float scale = uintBitsToFloat(HEADER(scale));
     item_lo = 0;
     item_hi = 0x7fffffff;
@@ -187,7 +293,7 @@ void main()
     uint64_t k_base = work + 4 * (HEADER(stage_k_word) + uint64_t(item.stage_row * D));
     uint64_t v_base = work + 4 * (HEADER(stage_v_word) + uint64_t(item.stage_row * DV));
 #ifdef LP_UNIFORM
-    none = uint64_t(push.count >> 31);
+    uint lane_zero = rows[0].token >> 31; /* 0, which the compiler does not know */
 #else
     if (HALVES) {
         k_base = work + 4 * uint64_t(HEADER(stage_k_word)) + 2 * uint64_t(item.stage_row * D);
@@ -212,41 +318,39 @@ void main()
             start_fold(j, FOLD);
             do {
                 uint at_key = j - item.kv_begin; /* a multiple of N; blocks are of 8 */
+#ifdef LP_UNIFORM
+                if (KEPT != 0) {
+                    uint n_kept = 0;
+                    do {
+                        uint key = at_key + n_kept;
+                        weigh_keys(item, k_base + LP_INDEX(key / 8 * (BLOCK * D)) + key % 8 * KEY,
+                                   j + n_kept, n_kept);
+                        [[unroll]] for (uint n = 0; n < N; n++)
+                            kept[n_kept + n] = s[n];
+                        n_kept += N;
+                    } while (n_kept < KEPT && j + n_kept < stop);
+                    uint n_keys = n_kept;
+                    if (n_keys % PASS_KEYS != 0)
+                        do
+                            kept[n_keys] = 0.0;
+                        while (++n_keys % PASS_KEYS != 0);
+                    uint64_t v_at = v_base + uint64_t(at_key / 8 * (BLOCK * DV));
+                    add_kept(v_at, 0, n_keys, lane_zero);
+                    if (DV > PASS_DIMS)
+                        add_kept(v_at, PASS_DIMS, n_keys, lane_zero);
+                    if (DV > 2 * PASS_DIMS)
+                        add_kept(v_at, 2 * PASS_DIMS, n_keys, lane_zero);
+                    if (DV > 3 * PASS_DIMS)
+                        add_kept(v_at, 3 * PASS_DIMS, n_keys, lane_zero);
+                    next_keys(item, j, n_kept);
+                    continue;
+                }
+#endif
 #ifdef LP_BROADCAST
                 ahead = v_start + LP_INDEX(at_key / 8 * (BLOCK * DV));
 #endif
-                dot_products(k_base + LP_INDEX(at_key / 8 * (BLOCK * D)) + at_key % 8 * KEY);
-                if ((FEATURES & SCORE_FEATURES) != 0)
-                    [[unroll]] for (uint i = 0; i < R * N; i++)
-                        s[i] = finish_score(s[i], item, rows[i / N], j + i % N);
-                if (int(j) < all_lo || int(j + N - 1) > all_hi)
-                    [[unroll]] for (uint i = 0; i < R * N; i++) {
-                        int key = int(j + i % N);
-                        s[i] = key >= lo[i / N] && key <= hi[i / N] ? s[i] : -INFINITY_F;
-                    }
-                if (LISTS && SPAN_HAS_BITS)
-                    [[unroll]] for (uint r = 0; r < R; r++) {
-                        uint bits = step_bits(r, j);
-                        [[unroll]] for (uint n = 0; n < N; n++)
-                            s[r * N + n] = (bits & 1u << n) != 0u ? s[r * N + n] : -INFINITY_F;
-                    }
-                [[unroll]] for (uint r = 0; r < R; r++) {
-                    [[unroll]] for (uint n = 0; n < N; n++)
-                        top[r] = max(top[r], s[r * N + n]);
-                    if (!has_const && top[r] > m[r] + SLACK) {
-                        float keep = weight(m[r], top[r]);
-                        m[r] = top[r];
-                        l[r] *= keep;
-                        [[unroll]] for (uint d = 0; d < DV; d++)
-                            o[r * DV + d] *= keep;
-                    }
-                    float step_l;
-                    [[unroll]] for (uint n = 0; n < N; n++) {
-                        s[r * N + n] = weight(s[r * N + n], m[r]);
-                        step_l = n == 0 ? s[r * N] : step_l + s[r * N + n];
-                    }
-                    l[r] += step_l;
-                }
+                weigh_keys(item, k_base + LP_INDEX(at_key / 8 * (BLOCK * D)) + at_key % 8 * KEY, j,
+                           0);
 #ifdef LP_BROADCAST
                 ahead = k_start + LP_INDEX((at_key / 8 + 1) * (BLOCK * D)); /* or V's first */
 #endif

@@ -346,6 +346,29 @@ static void the_cpu_driver_gets_its_own_rows(void **state)
     expect_kernels("navi31", RAPT_FEATURE_COOPMAT, "prefill_f16_pt", "decode_f16_pt");
 }
 
+/* Mesa 26: from 449 dims on the weights of some keys are kept and V has loops of its own. */
+static void the_cpu_driver_adds_v_apart_where_dims_are_many(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *device;
+        uint32_t d, dv, keys, kept;
+    } expected[] = {
+        {"lavapipe-26.1", 128, 128, 8, 0},  {"lavapipe-26.1", 192, 128, 4, 0},
+        {"lavapipe-26.1", 256, 256, 8, 64}, {"lavapipe-26.1", 512, 512, 4, 64},
+        {"lavapipe-26.1", 576, 512, 1, 0},  {"lavapipe-25.0", 512, 512, 2, 0},
+        {"lavapipe-25.0", 256, 256, 8, 0},
+    };
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        struct rapt_select_request request =
+            request_of(4, expected[i].d, expected[i].dv, RAPT_TYPE_F16, 0);
+        struct rapt_selection s;
+        assert_int_equal(rapt_select(device_named(expected[i].device), &request, &s), RAPT_OK);
+        assert_int_equal(s.prefill.spec[RAPT_SPEC_TILE_A], expected[i].keys);
+        assert_int_equal(s.prefill.spec[RAPT_SPEC_TILE_C], expected[i].kept);
+    }
+}
+
 /* Where the driver's own rows lack one for decode, their prefill takes all. */
 static void without_a_decode_row_prefill_takes_all(void **state)
 {
@@ -521,6 +544,7 @@ int main(void)
         cmocka_unit_test(subgroups_are_asked_for_within_limits),
         cmocka_unit_test(the_cpu_driver_gets_its_own_rows),
         cmocka_unit_test(rows_that_share_keys_get_larger_tiles),
+        cmocka_unit_test(the_cpu_driver_adds_v_apart_where_dims_are_many),
         cmocka_unit_test(without_a_decode_row_prefill_takes_all),
         cmocka_unit_test(too_few_storage_buffers_are_told),
         cmocka_unit_test(knobs_are_honoured_or_refused),
