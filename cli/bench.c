@@ -75,7 +75,7 @@ static int look(struct bench *bench, rapt_ceilings *out_now)
 
 static int measure_ceilings(struct bench *bench)
 {
-    rapt_ceilings now;
+    rapt_ceilings now = {0};
     return looked_enough(bench) ? 0 : look(bench, &now);
 }
 
@@ -84,7 +84,7 @@ static int measure_first_ceilings(struct bench *bench)
     double seen[MAX_LOOKS];
     for (int n = 0, agree = 0;
          n < MAX_LOOKS && !looked_enough(bench) && (n < MIN_LOOKS || agree < 2); n++) {
-        rapt_ceilings now;
+        rapt_ceilings now = {0};
         if (n > 0)
             process_sleep(REST_SECONDS);
         int code = look(bench, &now);
