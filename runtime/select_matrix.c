@@ -228,8 +228,13 @@ const char *rapt_select_few_rows_tile(const rapt_caps *caps,
                     tile.keys = asked ? asked : tile_keys[k];
                     uint32_t width = tile.columns * tile.shape.n;
                     int large = width > 2 * tile.keys || workgroup_of(&tile) > FEW_ROWS_LANES;
+                    /* what compilers were seen to take beyond the formula */
+                    uint32_t more = request->head_dim_v > 128 ? 4 : 0;
+                    if (request->kv_type == RAPT_TYPE_FP8_E4M3 && request->head_dim_v > 256 &&
+                        tile.keys > 32)
+                        more += 64;
                     if ((large ? 2 : width > tile.keys) != pass ||
-                        !try_tile(caps, request, &tile, most, choice))
+                        !try_tile(caps, request, &tile, most - more, choice))
                         continue;
                     choice->required_subgroup_size = ask_size ? tile.subgroup : 0;
                     return NULL;
