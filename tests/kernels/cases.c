@@ -38,6 +38,7 @@ const struct check_case check_cases[] = {
     {.name = "d256, lists",
      .d = 256,
      .dv = 256,
+     .data = CHECK_PEAKS,
      .heads = 2,
      .kv_heads = 1,
      LISTS(HOST, 64, 64),
