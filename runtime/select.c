@@ -453,18 +453,6 @@ static rapt_status choose_decode(const rapt_caps *caps, const struct rapt_select
     return RAPT_OK;
 }
 
-/* Tiles of matrix units that are worth measuring. */
-static void matrix_candidates(const rapt_caps *caps, uint32_t most_rows,
-                              struct rapt_tile_source *source)
-{
-    int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    uint32_t rows = cpu ? 16 : most_rows, keys = cpu ? 16 : 64;
-    for (uint32_t i = 0; i < 4; i++) {
-        source->rows[i] = rows >> i >= 8 ? rows >> i : 0;
-        source->keys[i] = i < (cpu ? 1 : 3) ? keys >> i : 0;
-    }
-}
-
 /* Candidates of a kernel (`rapt tune`): its list's, or what its knobs may say. On CPUs they are
  * bounded by what compiles in seconds. */
 static rapt_status tune_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
@@ -483,7 +471,7 @@ static rapt_status tune_prefill(const rapt_caps *caps, const struct rapt_select_
             source.keys[i] = 1u << i;
         }
     } else if (on_matrix_units(out->prefill.kernel)) {
-        matrix_candidates(caps, 64, &source);
+        rapt_select_matrix_candidates(caps, 64, &source);
     } else {
         source.n_listed = rapt_select_n_tiles(0);
     }
@@ -497,7 +485,7 @@ static rapt_status tune_decode(const rapt_caps *caps, const struct rapt_select_r
     struct rapt_tile_source source = {.choose = choose_decode};
     const struct rapt_select_request own = without_prefill_knobs(request);
     if (on_matrix_units(out->decode.kernel))
-        matrix_candidates(caps, 32, &source);
+        rapt_select_matrix_candidates(caps, 32, &source);
     else if (!rapt_select_cpu_family(out->decode.kernel))
         source.n_listed = rapt_select_n_tiles(1);
     return rapt_select_tuned(
@@ -520,7 +508,7 @@ static rapt_status tune_few(const rapt_caps *caps, const struct rapt_select_requ
 {
     struct rapt_tile_source source = {.choose = choose_decode};
     const struct rapt_select_request own = without_prefill_knobs(request);
-    matrix_candidates(caps, 32, &source);
+    rapt_select_matrix_candidates(caps, 32, &source);
     rapt_status status =
         rapt_select_tuned(caps, &own, &source, request->tile_few, request->shared_memory_limit != 0,
                           request->n_q_heads / request->n_kv_heads, &out->few, &out->few_tile);

@@ -241,3 +241,14 @@ const char *rapt_select_few_rows_tile(const rapt_caps *caps,
                 }
     return no_tile(request);
 }
+
+void rapt_select_matrix_candidates(const rapt_caps *caps, uint32_t most_rows,
+                                   struct rapt_tile_source *source)
+{
+    int cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    uint32_t rows = cpu ? 16 : most_rows, keys = cpu ? 16 : 64;
+    for (uint32_t i = 0; i < 4; i++) {
+        source->rows[i] = rows >> i >= 8 ? rows >> i : 0;
+        source->keys[i] = i < (cpu ? 1 : 3) ? keys >> i : 0;
+    }
+}

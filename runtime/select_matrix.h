@@ -5,6 +5,7 @@
 /* Shapes and tiles of the kernels on matrix units (shaders/tiles.h), for select.c. Pure. */
 
 #include "select.h"
+#include "select_tuned.h"
 
 /* VkComponentTypeKHR */
 #define COMPONENT_F16 0u
@@ -23,6 +24,10 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
 const char *rapt_select_few_rows_tile(const rapt_caps *caps,
                                       const struct rapt_select_request *request,
                                       struct rapt_kernel_choice *choice);
+
+/* Tiles of both that are worth measuring, of at most so many rows. */
+void rapt_select_matrix_candidates(const rapt_caps *caps, uint32_t most_rows,
+                                   struct rapt_tile_source *source);
 
 /* The size subgroups will have: the only one there is, or (out_ask) one to ask for. 0 where
  * neither. */
