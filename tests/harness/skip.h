@@ -32,7 +32,7 @@ static inline int skip_no_device(const char *reason)
 
 /* RAPT_TEST_QUICK=1: on slow drivers, and where the point is another one than the shapes (feature
  * masks, validation layers, sanitizers), a kernel check runs a small selection of its cases. 2: where
- * kernels differ in the type of K and V alone, one case for all types but f16, int8 and q8_0. */
+ * kernels differ in the type of K and V alone, one case for all types but f16. */
 static inline int test_quick(void)
 {
     const char *quick = getenv("RAPT_TEST_QUICK");

@@ -382,8 +382,7 @@ static void run_row(struct check_target *target, const struct row_name *row)
                                       NULL};
     static const char *const mixed[] = {"pages, unaligned", NULL};
     int quick = test_quick();
-    target->least = quick > 1 && row->type && row->type != RAPT_TYPE_F16 &&
-                    row->type != RAPT_TYPE_INT8 && row->type != RAPT_TYPE_Q8_0;
+    target->least = quick > 1 && row->type && row->type != RAPT_TYPE_F16;
     use_row(target, row);
     target->decode = strcmp(row->op, "decode") == 0;
     if (run_other(target, row))
