@@ -436,8 +436,12 @@ static const char *reason_to_skip(const rapt_caps *caps, int kernel, const struc
     if (strncmp(row->path, "lp", 2) == 0 && strcmp(row->path, "lps") != 0 && caps->driver_major &&
         caps->driver_major < 24)
         return "compiles for minutes on Mesa before 24, where _lps rows are used instead";
-    if (strcmp(row->path, "lps") == 0 && strcmp(row->op, "decode") == 0 && caps->driver_major >= 24)
+    const int decode = strcmp(row->op, "decode") == 0;
+    const int lpb_is_used = caps->driver_major == 24 || caps->driver_major == 25;
+    if (strcmp(row->path, "lps") == 0 && (lpb_is_used || (decode && caps->driver_major > 25)))
         return "compiles long on Mesa 24 and later, where _lpb and _lp rows are used";
+    if (strcmp(row->path, "lp") == 0 && decode && lpb_is_used)
+        return "compiles long on Mesa 24 and 25, where _lpb rows are used";
     const rapt_plan_params usual = {
         .struct_size = sizeof usual, .n_q_heads = 1, .n_kv_heads = 1, .head_dim = 64};
     rapt_plan_info plan = {.struct_size = sizeof plan};
