@@ -80,9 +80,9 @@ int output_probe(const char *option, const char *path)
     enum place place;
     char *temporary = NULL, *target = find_place(path, &place);
     FILE *file = target && place == REPLACED ? create_beside(target, &temporary) : NULL;
+    int code = 0;
     if (!target || (place == REPLACED && !file))
-        cli_fail(CLI_USAGE, "%s %s: cannot be written: %s", option, path, strerror(errno));
-    int code = !target || (place == REPLACED && !file) ? CLI_USAGE : 0;
+        code = cli_fail(CLI_USAGE, "%s %s: cannot be written: %s", option, path, strerror(errno));
     if (file) {
         fclose(file);
         remove(temporary);

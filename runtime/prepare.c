@@ -222,9 +222,9 @@ static void measure(struct preparation *prep)
         needs->out = max64(needs->out,
                            reach(&plan->out, base_of(&plan->out, step->out_offsets, batch->cu_q, b),
                                  q_len, plan->n_q_heads, plan->head_dim_v));
-        if (q_len > kv_len && !needs->no_append)
-            needs->no_append = b + 1;
         if (plan->flags & RAPT_PLAN_APPEND) {
+            if (q_len > kv_len && !needs->no_append)
+                needs->no_append = b + 1;
             needs->k_new =
                 max64(needs->k_new, reach(&plan->k_new, base_of(&plan->k_new, NULL, batch->cu_q, b),
                                           q_len, plan->n_kv_heads, plan->head_dim));

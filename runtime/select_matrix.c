@@ -15,6 +15,7 @@ struct shape {
 struct matrix_tile {
     struct shape shape;
     uint32_t subgroup, rows, keys, columns, slice;
+    int ask_size; /* subgroups of that size are to be asked for */
 };
 
 static const struct shape shapes[] = {
@@ -120,6 +121,7 @@ static void fill_choice(const struct matrix_tile *tile, const struct rapt_select
                         struct rapt_kernel_choice *choice)
 {
     rapt_select_fill_sizes(request, workgroup_of(tile), tile->rows, tile->keys, choice);
+    choice->required_subgroup_size = tile->ask_size ? tile->subgroup : 0;
     choice->spec[RAPT_SPEC_SUBGROUP] = tile->subgroup;
     choice->spec[RAPT_SPEC_TILE_A] = tile->shape.m | tile->shape.n << 8 | tile->shape.k << 16;
     choice->spec[RAPT_SPEC_TILE_B] = 1 | tile->columns << 8;
@@ -146,7 +148,7 @@ static int try_tile(const rapt_caps *caps, const struct rapt_select_request *req
 
 /* The shape and the size of subgroups that all tiles of a device have. NULL, or why there are none.
  */
-static const char *begin_tile(const rapt_caps *caps, struct matrix_tile *tile, int *out_ask,
+static const char *begin_tile(const rapt_caps *caps, struct matrix_tile *tile,
                               uint32_t *out_registers)
 {
     int found = -1;
@@ -156,7 +158,7 @@ static const char *begin_tile(const rapt_caps *caps, struct matrix_tile *tile, i
     if (found < 0)
         return "the device has no matrices of f16 with sums of f32 in a shape they know";
     tile->shape = shapes[found];
-    tile->subgroup = rapt_select_matrix_subgroup(caps, out_ask);
+    tile->subgroup = rapt_select_matrix_subgroup(caps, &tile->ask_size);
     if (tile->subgroup == 0)
         return "subgroups may have several sizes, and none can be asked for";
     *out_registers = rapt_select_budget(caps).matrix_registers;
@@ -187,8 +189,7 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
     static const uint32_t rows[] = {64, 32, 16, 8};
     uint32_t asked = rapt_select_keys_asked(request), most;
     struct matrix_tile tile = {0};
-    int ask_size;
-    const char *why = begin_tile(caps, &tile, &ask_size, &most);
+    const char *why = begin_tile(caps, &tile, &most);
     if (why)
         return why;
     /* First with at least half of the subgroups at work on the scores. */
@@ -199,10 +200,8 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
                     tile.rows = request->block_q ? request->block_q : rows[r];
                     tile.keys = asked ? asked : tile_keys[k];
                     int idle = tile.columns * tile.shape.n > 2 * tile.keys;
-                    if (idle != pass || !try_tile(caps, request, &tile, most, choice))
-                        continue;
-                    choice->required_subgroup_size = ask_size ? tile.subgroup : 0;
-                    return NULL;
+                    if (idle == pass && try_tile(caps, request, &tile, most, choice))
+                        return NULL;
                 }
     return no_tile(request);
 }
@@ -214,8 +213,7 @@ const char *rapt_select_few_rows_tile(const rapt_caps *caps,
     static const uint32_t rows[] = {16, 8};
     uint32_t asked = rapt_select_keys_asked(request), most;
     struct matrix_tile tile = {0};
-    int ask_size;
-    const char *why = begin_tile(caps, &tile, &ask_size, &most);
+    const char *why = begin_tile(caps, &tile, &most);
     if (why)
         return why;
     /* First with all subgroups at work on the scores, then with half of them, in workgroups that
@@ -233,11 +231,9 @@ const char *rapt_select_few_rows_tile(const rapt_caps *caps,
                     if (request->kv_type == RAPT_TYPE_FP8_E4M3 && request->head_dim_v > 256 &&
                         tile.keys > 32)
                         more += 64;
-                    if ((large ? 2 : width > tile.keys) != pass ||
-                        !try_tile(caps, request, &tile, most - more, choice))
-                        continue;
-                    choice->required_subgroup_size = ask_size ? tile.subgroup : 0;
-                    return NULL;
+                    if ((large ? 2 : width > tile.keys) == pass &&
+                        try_tile(caps, request, &tile, most - more, choice))
+                        return NULL;
                 }
     return no_tile(request);
 }

@@ -101,6 +101,17 @@ static void run_some(struct check_target *target, rapt_type kv, const char *path
     target->only = only;
 }
 
+/* Cases of a row's own. */
+static void run_own(struct check_target *target, const struct check_case *cases, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (target->only && strcmp(target->only, cases[i].name) != 0)
+            continue;
+        target->n_run++;
+        target->n_failed += !check_run_case(target, &cases[i]);
+    }
+}
+
 /* A million keys, read by decode: 12 and 16 above all others, and without peaks. */
 static void run_million(struct check_target *target, rapt_type kv, const char *path)
 {
@@ -129,12 +140,7 @@ static void run_million(struct check_target *target, rapt_type kv, const char *p
     target->kv = kv;
     target->force_prefill = find_or_portable("prefill", kv, path) + 1;
     target->force_decode = find_or_portable("decode", kv, path) + 1;
-    for (int i = 0; i < 2; i++) {
-        if (target->only && strcmp(target->only, million[i].name) != 0)
-            continue;
-        target->n_run++;
-        target->n_failed += !check_run_case(target, &million[i]);
-    }
+    run_own(target, million, 2);
 }
 
 /* Sequences of one token, of some and of many, by the kernels that a plan on matrix units chooses
@@ -169,12 +175,7 @@ static void run_mixed(struct check_target *target, rapt_type kv)
     target->decode = 0; /* lengths stay as they are */
     target->force_prefill = target->force_decode = 0;
     target->path = RAPT_PATH_COOPMAT;
-    for (int i = 0; i < 2; i++) {
-        if (target->only && strcmp(target->only, mixed[i].name) != 0)
-            continue;
-        target->n_run++;
-        target->n_failed += !check_run_case(target, &mixed[i]);
-    }
+    run_own(target, mixed, 2);
     target->path = RAPT_PATH_AUTO;
     target->decode = decode;
 }

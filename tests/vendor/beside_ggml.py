@@ -70,6 +70,15 @@ def measure(arguments, row):
         row[column] = f"{getattr(found, number) / thousands:.2f}"
 
 
+def write_table(path, columns, compilers, rows):
+    """The columns' names, the day and what compiled, a line for each row."""
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(",".join(columns) + "\n")
+        out.write(f"# {datetime.date.today()}: {compilers}\n")
+        for row in rows:
+            out.write(",".join(row[x] for x in columns) + "\n")
+
+
 def run(arguments):
     version = driver = ""
     rows = []
@@ -92,11 +101,7 @@ def run(arguments):
                 row["whose"] = whose
                 measure(arguments, row)
                 rows.append(row)
-    with open(arguments.out, "w", encoding="utf-8") as out:
-        out.write(",".join(COLUMNS) + "\n")
-        out.write(f"# {datetime.date.today()}: {version}, {driver}\n")
-        for row in rows:
-            out.write(",".join(row[x] for x in COLUMNS) + "\n")
+    write_table(arguments.out, COLUMNS, f"{version}, {driver}", rows)
     return 0
 
 

@@ -6,7 +6,6 @@
   subgroups.py docs TABLE      docs/subgroups.md, on standard output
 """
 import argparse
-import datetime
 import pathlib
 import sys
 
@@ -46,14 +45,9 @@ def run(arguments):
                     print("\n".join(told) or f"{chip}: {key}: no subgroups of {size}")
                     return 1
                 beside_ggml.measure(arguments, row)
-                row.update(what=what, chosen="1" if row["subgroup"] == chosen else "0")
-                row["what"] = what.replace(",", "")
+                row.update(what=what.replace(",", ""), chosen="1" if row["subgroup"] == chosen else "0")
                 rows.append(row)
-    with open(arguments.out, "w", encoding="utf-8") as out:
-        out.write(",".join(COLUMNS) + "\n")
-        out.write(f"# {datetime.date.today()}: {head.split(' | ')[-1]}\n")
-        for row in rows:
-            out.write(",".join(row[x] for x in COLUMNS) + "\n")
+    beside_ggml.write_table(arguments.out, COLUMNS, head.split(" | ")[-1], rows)
     return 0
 
 
