@@ -66,6 +66,13 @@ void rapt_device_barrier(const rapt_device *device, VkCommandBuffer commands)
                                     NULL);
 }
 
+void rapt_device_barrier_order(const rapt_device *device, VkCommandBuffer commands)
+{
+    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 0, NULL, 0, NULL, 0,
+                                    NULL);
+}
+
 static const char *result_name(VkResult result)
 {
     switch (result) {

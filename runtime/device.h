@@ -33,6 +33,7 @@
     FUNCTION(vkCmdBindDescriptorSets)                                                              \
     FUNCTION(vkCmdPushConstants)                                                                   \
     FUNCTION(vkCmdDispatch)                                                                        \
+    FUNCTION(vkCmdDispatchBase)                                                                    \
     FUNCTION(vkCmdPipelineBarrier)                                                                 \
     FUNCTION(vkCmdFillBuffer)
 /* Those of optional features, vkCmdPushDescriptorSetKHR and vkGetBufferDeviceAddress, are there
@@ -74,6 +75,8 @@ void rapt_device_begin_label(rapt_device *device, VkCommandBuffer commands, cons
 void rapt_device_end_label(rapt_device *device, VkCommandBuffer commands);
 /* What kernels before it wrote is there for kernels after it, and what those read may be overwritten. */
 void rapt_device_barrier(const rapt_device *device, VkCommandBuffer commands);
+/* The second alone: what they wrote need not be there. */
+void rapt_device_barrier_order(const rapt_device *device, VkCommandBuffer commands);
 /* rapt_status of a VkResult, with the last error set to "what: VK_ERROR_...". */
 rapt_status rapt_device_result(VkResult result, const char *what);
 

@@ -114,6 +114,7 @@ static rapt_status create_pipeline(rapt_device *device, const struct rapt_kernel
                          device->caps.features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = pipeline->bases ? VK_PIPELINE_CREATE_DISPATCH_BASE : 0,
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
@@ -147,9 +148,10 @@ static void name_objects(rapt_device *device, const char *name,
 
 rapt_status rapt_pipeline_create_sharing(rapt_device *device,
                                          const struct rapt_kernel_choice *choice, const char *name,
-                                         uint32_t bindings, struct rapt_pipeline *out_pipeline)
+                                         uint32_t bindings, int bases,
+                                         struct rapt_pipeline *out_pipeline)
 {
-    struct rapt_pipeline pipeline = {.kernel = choice->kernel};
+    struct rapt_pipeline pipeline = {.kernel = choice->kernel, .bases = bases};
     *out_pipeline = pipeline;
     const char *absent = rapt_kernel_absent_reason(choice->kernel);
     if (absent) {
@@ -193,7 +195,7 @@ rapt_status rapt_pipeline_create_sharing(rapt_device *device,
 rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_choice *choice,
                                  const char *name, struct rapt_pipeline *out_pipeline)
 {
-    return rapt_pipeline_create_sharing(device, choice, name, 0, out_pipeline);
+    return rapt_pipeline_create_sharing(device, choice, name, 0, 0, out_pipeline);
 }
 
 void rapt_pipeline_finish(rapt_device *device, struct rapt_pipeline *pipeline)
@@ -439,8 +441,24 @@ static rapt_status check_grid(const rapt_device *device, uint32_t n_groups)
                      (unsigned)n_groups, device->caps.device_name);
 }
 
-static void dispatch_groups(const rapt_device *device, VkCommandBuffer commands, uint32_t n_groups)
+/* Kernels read item first + group, for groups below count. Where groups count from the first item
+ * on these two can stay the same from dispatch to dispatch; kernels take counts for less than 2^31.
+ */
+#define NUMBERED_COUNT 0x7fffffffu
+
+int rapt_pipeline_numbers(const rapt_device *device, const struct rapt_pipeline *pipeline,
+                          uint32_t first, uint32_t count)
 {
+    return pipeline->bases && (uint64_t)first + count <= device->caps.max_workgroup_count[0];
+}
+
+static void dispatch_groups(const rapt_device *device, const struct rapt_pipeline *pipeline,
+                            VkCommandBuffer commands, uint32_t first, uint32_t n_groups)
+{
+    if (rapt_pipeline_numbers(device, pipeline, first, n_groups)) {
+        device->vk.vkCmdDispatchBase(commands, first, 0, 0, n_groups, 1, 1);
+        return;
+    }
     const uint32_t x = rapt_min_u32(n_groups, RAPT_GRID_X);
     device->vk.vkCmdDispatch(commands, x, (n_groups - 1) / x + 1, 1);
 }
@@ -462,9 +480,14 @@ static rapt_status bind_and_dispatch(rapt_device *device, const struct rapt_pipe
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->pipeline);
     if (pipeline->layout_bindings)
         bind_descriptors(device, pipeline, sets, slot, pipeline_index, commands, bindings, again);
+    struct rapt_push constants = *push;
+    if (rapt_pipeline_numbers(device, pipeline, push->first, n_groups)) {
+        constants.first = 0;
+        constants.count = NUMBERED_COUNT;
+    }
     device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                                  RAPT_PUSH_BYTES, push);
-    dispatch_groups(device, commands, n_groups);
+                                  RAPT_PUSH_BYTES, &constants);
+    dispatch_groups(device, pipeline, commands, push->first, n_groups);
     return RAPT_OK;
 }
 
@@ -488,17 +511,20 @@ rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeli
 }
 
 rapt_status rapt_pipeline_dispatch_bound(rapt_device *device, const struct rapt_pipeline *pipeline,
-                                         VkCommandBuffer commands, uint32_t first, uint32_t count)
+                                         VkCommandBuffer commands, uint32_t first, uint32_t count,
+                                         int pushed)
 {
     if (count == 0)
         return RAPT_OK;
     rapt_status status = check_grid(device, count);
     if (status != RAPT_OK)
         return status;
-    const uint32_t words[2] = {first, count};
+    const int numbers = rapt_pipeline_numbers(device, pipeline, first, count);
+    const uint32_t words[2] = {numbers ? 0 : first, numbers ? NUMBERED_COUNT : count};
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->pipeline);
-    device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT,
-                                  offsetof(struct rapt_push, first), sizeof words, words);
-    dispatch_groups(device, commands, count);
+    if (!pushed)
+        device->vk.vkCmdPushConstants(commands, pipeline->layout, VK_SHADER_STAGE_COMPUTE_BIT,
+                                      offsetof(struct rapt_push, first), sizeof words, words);
+    dispatch_groups(device, pipeline, commands, first, count);
     return RAPT_OK;
 }

@@ -14,16 +14,19 @@ struct rapt_pipeline {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkPipeline pipeline;
-    int push; /* push descriptors */
+    int push;  /* push descriptors */
+    int bases; /* made for dispatches whose groups are numbered from elsewhere than 0 */
 };
 
 rapt_status rapt_pipeline_create(rapt_device *device, const struct rapt_kernel_choice *choice,
                                  const char *name, struct rapt_pipeline *out_pipeline);
 /* The same with more bindings in its layout than the kernel declares: pipelines with one mask have
- * compatible layouts, so that one binding of buffers serves them all. */
+ * compatible layouts, so that one binding of buffers serves them all. `bases`: the kernel numbers its
+ * groups row by row from the first on and is dispatched many times over with other `first`. */
 rapt_status rapt_pipeline_create_sharing(rapt_device *device,
                                          const struct rapt_kernel_choice *choice, const char *name,
-                                         uint32_t bindings, struct rapt_pipeline *out_pipeline);
+                                         uint32_t bindings, int bases,
+                                         struct rapt_pipeline *out_pipeline);
 void rapt_pipeline_finish(rapt_device *device, struct rapt_pipeline *pipeline);
 
 /* Sets for devices without push descriptors: one pool, n_sets sets of each pipeline, handed out in
@@ -66,9 +69,15 @@ rapt_status rapt_pipeline_dispatch_again(rapt_device *device, struct rapt_pipeli
                                          const struct rapt_bindings *bindings,
                                          const struct rapt_push *push, uint32_t n_groups);
 /* The same right after a dispatch through a compatible layout whose buffers and constants stay, but
- * for `first` and `count`: binds no buffers. count is the number of groups too. */
+ * for `first` and `count`: binds no buffers. count is the number of groups too. `pushed`: those two
+ * stay as well, for the last dispatch numbered its groups itself and so does this one. */
 rapt_status rapt_pipeline_dispatch_bound(rapt_device *device, const struct rapt_pipeline *pipeline,
-                                         VkCommandBuffer commands, uint32_t first, uint32_t count);
+                                         VkCommandBuffer commands, uint32_t first, uint32_t count,
+                                         int pushed);
+/* Whether a dispatch of items [first, first + count) numbers its groups itself. The constants then
+ * are the same for all such: nothing is pushed from one to the next. */
+int rapt_pipeline_numbers(const rapt_device *device, const struct rapt_pipeline *pipeline,
+                          uint32_t first, uint32_t count);
 /* How many sets rapt_pipeline_dispatch could still take; UINT32_MAX with push descriptors. */
 uint32_t rapt_sets_left(const struct rapt_sets *sets, uint32_t slot, uint32_t pipeline_index);
 

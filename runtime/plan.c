@@ -330,9 +330,11 @@ static rapt_status create_pipelines(rapt_plan *plan)
             continue;
         /* the reduction's output is another buffer */
         int shares = i != PLAN_REDUCE && (bindings_of(plan, (int)i) & ~shared) == 0;
+        /* staged prefill comes in rounds, each with two dispatches */
+        int bases = plan->selection.staged && (i == PLAN_PREFILL || i == PLAN_STAGE);
         rapt_status status =
             rapt_pipeline_create_sharing(plan->device, choice, rapt_kernel_name(choice->kernel),
-                                         shares ? shared : 0, &plan->pipelines[i]);
+                                         shares ? shared : 0, bases, &plan->pipelines[i]);
         if (status != RAPT_OK)
             return status;
         if (shares && shared) {

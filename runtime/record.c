@@ -31,6 +31,7 @@ struct recording {
     RAPT_U scales[4];      /* what k_scale_lo, ... say to kernels that go by address */
     uint32_t used;         /* pipelines whose buffers were bound so far, as bits */
     uint32_t bound;        /* the one whose buffers are bound now */
+    int numbered;          /* first and count are those of dispatches that number their groups */
     VkCommandBuffer commands;
 };
 
@@ -357,9 +358,12 @@ static rapt_status dispatch(struct recording *rec, enum plan_pipeline i, uint32_
     if (count == 0)
         return RAPT_OK;
     uint32_t with = plan->bound_with[i];
+    int numbers = rapt_pipeline_numbers(plan->device, &plan->pipelines[i], first, count);
+    int pushed = rec->numbered && numbers;
+    rec->numbered = numbers;
     if (rec->used && rec->bound == with)
         return rapt_pipeline_dispatch_bound(plan->device, &plan->pipelines[i], rec->commands, first,
-                                            count);
+                                            count, pushed);
     rapt_status (*record)(rapt_device *, struct rapt_pipeline *, struct rapt_sets *, uint32_t,
                           uint32_t, VkCommandBuffer, const struct rapt_bindings *,
                           const struct rapt_push *, uint32_t) =
@@ -418,6 +422,16 @@ static rapt_status check_dispatches(const struct recording *rec)
     return RAPT_OK;
 }
 
+/* What the last round staged was made visible before its items ran; that the next stages over it
+ * needs no more than its end, unless states are handed on. */
+static void wait_for_round(const struct recording *rec)
+{
+    if (rec->slot->step.n_partial_rows)
+        rapt_device_barrier(rec->plan->device, rec->commands);
+    else
+        rapt_device_barrier_order(rec->plan->device, rec->commands);
+}
+
 /* The items of the slice, round by round; a slice stages what its rounds need once more. */
 static rapt_status record_rounds(struct recording *rec)
 {
@@ -435,7 +449,7 @@ static rapt_status record_rounds(struct recording *rec)
         /* Rounds of prefill share the staged rows and hand running states on; decode items share
          * nothing with what comes before. */
         if (recorded && round->kind == RAPT_WORK_PREFILL)
-            rapt_device_barrier(rec->plan->device, rec->commands);
+            wait_for_round(rec);
         if (round->n_stages) {
             status = dispatch(rec, PLAN_STAGE, round->stage_first, round->n_stages);
             rapt_device_barrier(rec->plan->device, rec->commands);

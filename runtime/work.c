@@ -21,8 +21,7 @@ struct work_range rapt_work_scattered_range(const struct rapt_mask_closed *mask,
     struct work_range all = {0, 0};
     for (uint32_t i = first; i <= last; i++) {
         int64_t P = seq->q_pos[i];
-        struct work_range one =
-            work_clip(seq, rapt_mask_first(mask, P), rapt_mask_last(mask, P));
+        struct work_range one = work_clip(seq, rapt_mask_first(mask, P), rapt_mask_last(mask, P));
         if (one.begin == one.end)
             continue;
         if (all.begin == all.end) {
@@ -95,16 +94,19 @@ int rapt_work_seq_read(const struct work_context *context, uint32_t b, int kind,
                        struct work_seq *out_seq)
 {
     const struct rapt_selection *selection = context->params->selection;
-    out_seq->n_rows = rapt_batch_q_len(context->batch, b) * context->params->group;
+    out_seq->n_tokens = rapt_batch_q_len(context->batch, b);
+    out_seq->n_rows = out_seq->n_tokens * context->params->group;
     if (out_seq->n_rows == 0 || class_of(selection, out_seq->n_rows) != kind)
         return 0;
     out_seq->kind = kind;
     out_seq->tile_rows = work_kernel(selection, kind)->rows;
     out_seq->n_tiles = work_ceil_div(out_seq->n_rows, out_seq->tile_rows);
     out_seq->block_rows = 0;
+    out_seq->tile_tokens = context->tile_tokens[kind];
     if (context->lists) {
         uint32_t block_rows = context->lists->block_q * context->params->group;
         out_seq->block_rows = block_rows;
+        out_seq->tile_tokens = 0;
         out_seq->tiles_of_block = work_ceil_div(block_rows, out_seq->tile_rows);
         out_seq->n_tiles = out_seq->n_rows / block_rows * out_seq->tiles_of_block +
                            work_ceil_div(out_seq->n_rows % block_rows, out_seq->tile_rows);
@@ -350,6 +352,15 @@ static void range_histogram(const struct work_context *context, int kind,
     }
 }
 
+static void measure_tiles(struct work_context *context)
+{
+    for (int kind = 0; kind < RAPT_WORK_N_CLASSES; kind++) {
+        uint32_t rows = work_kernel(context->params->selection, kind)->rows;
+        context->tile_tokens[kind] =
+            rows % context->params->group == 0 ? rows / context->params->group : 0;
+    }
+}
+
 static void choose_chunks(struct work_context *context)
 {
     const struct rapt_work_params *params = context->params;
@@ -423,6 +434,7 @@ rapt_status rapt_work_build(const struct rapt_work_params *params, const struct 
     uint32_t scratch_rows = 0;
     /* lists place the heads one by one */
     uint32_t n_heads = work->lists && work->lists->spans ? 1 : params->n_groups;
+    measure_tiles(&context);
     count_classes(&context);
     choose_chunks(&context);
     memset(placements, 0, sizeof placements);

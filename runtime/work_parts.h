@@ -15,6 +15,7 @@ struct work_context {
     const struct rapt_work_lists *lists; /* NULL = ranges in closed form */
     uint32_t chunk[RAPT_WORK_N_CLASSES]; /* most keys of a part */
     uint32_t n_seqs[RAPT_WORK_N_CLASSES]; /* sequences of a class */
+    uint32_t tile_tokens[RAPT_WORK_N_CLASSES]; /* 0 where a token's rows may lie in two tiles */
     int grouped;       /* prefill is placed in groups */
     int emit;          /* write the arrays; otherwise count */
 };
@@ -31,7 +32,9 @@ static inline const struct rapt_kernel_choice *work_kernel(const struct rapt_sel
 struct work_seq {
     uint32_t b;
     uint32_t n_rows; /* q_len * group */
+    uint32_t n_tokens;
     uint32_t tile_rows, n_tiles;
+    uint32_t tile_tokens; /* of a tile, where tiles are whole tokens and pay no heed to blocks; or 0 */
     uint32_t block_rows, tiles_of_block; /* tiles stay within a block that has lists; 0 = none */
     uint32_t kv_limit;
     int kind; /* enum rapt_work_class */
@@ -198,7 +201,7 @@ static inline struct work_range work_seq_range(const struct work_context *contex
 {
     if (work_has_spans(context))
         return rapt_work_list_seq_hull(context, seq);
-    return work_token_range(&context->mask, seq, 0, seq->n_rows / context->params->group - 1);
+    return work_token_range(&context->mask, seq, 0, seq->n_tokens - 1);
 }
 
 /* First packed row of a tile. */
@@ -223,6 +226,11 @@ static inline struct work_range work_tile_range(const struct work_context *conte
 {
     if (work_has_spans(context))
         return rapt_work_list_hull(context, seq, tile);
+    if (seq->tile_tokens) { /* the common case, without a division */
+        uint32_t first = tile * seq->tile_tokens;
+        return work_token_range(&context->mask, seq, first,
+                                work_min(first + seq->tile_tokens, seq->n_tokens) - 1);
+    }
     uint32_t row = work_tile_row(seq, tile);
     uint32_t last = row + work_tile_rows(seq, tile) - 1;
     return work_token_range(&context->mask, seq, row / context->params->group,

@@ -106,19 +106,30 @@ static void add_stages(struct stager *stager, uint32_t b, const struct group *gr
     uint32_t n_entries = work_min(WORK_STAGE_ENTRIES, work_ceil_div(n_rows, WORK_STAGE_KEYS));
     if (n_entries == 0)
         return;
-    uint32_t size = work_align_up(work_ceil_div(n_rows, n_entries), STAGE_ALIGN);
+    uint32_t size =
+        n_entries > 1 ? work_align_up(work_ceil_div(n_rows, n_entries), STAGE_ALIGN) : n_rows;
     uint32_t groups_per_kv = work_max(1, stager->context->params->groups_per_kv);
-    uint32_t n = work->n_stages;
-    work->n_stages += group->n_heads * work_ceil_div(n_rows, size);
-    for (uint32_t h = 0; stager->context->emit && h < group->n_heads; h++) {
+    uint32_t first = work->n_stages;
+    work->n_stages += group->n_heads * (n_entries > 1 ? work_ceil_div(n_rows, size) : 1);
+    uint32_t kv_head = group->head_first / groups_per_kv;
+    uint32_t left = groups_per_kv - (group->head_first - kv_head * groups_per_kv);
+    uint32_t stage_row = stager->rows_used;
+    if (!stager->context->emit)
+        return;
+    struct rapt_step_stage *out = work->stages + first;
+    for (uint32_t h = 0; h < group->n_heads; h++, stage_row += n_rows) {
         for (uint32_t at = 0; at < n_rows; at += size)
-            work->stages[n++] = (struct rapt_step_stage){
+            *out++ = (struct rapt_step_stage){
                 .seq = b,
-                .kv_head = (group->head_first + h) / groups_per_kv,
+                .kv_head = kv_head,
                 .kv_begin = group->segment.begin + at,
                 .n_keys = work_min(size, n_rows - at),
-                .stage_row = stager->rows_used + h * n_rows + at,
+                .stage_row = stage_row + at,
             };
+        if (--left == 0) {
+            kv_head++;
+            left = groups_per_kv;
+        }
     }
 }
 
@@ -188,6 +199,7 @@ static uint32_t make_items(const struct stager *stager, const struct work_seq *s
         if (kind == TILE_NONE)
             continue;
         item->head_first = group->head_first * stager->context->params->group;
+        item->kv_head = group->head_first / work_max(1, stager->context->params->groups_per_kv);
         item->stage_row += stager->rows_used;
         out->direct &= kind == TILE_DIRECT;
         out->partial_steps[out->n++] = kind == TILE_PART    ? group->n_parts * seq->n_rows
@@ -197,23 +209,57 @@ static uint32_t make_items(const struct stager *stager, const struct work_seq *s
     return end;
 }
 
-/* What differs from head to head and is not a step of constant size. */
-static void finish_head(const struct work_context *context, const struct work_seq *seq,
-                        struct tile_items *tiles)
+/* make_items where that is a few additions: one part in one segment, and of every tile the tokens
+ * and the keys they see lie in a row. */
+static uint32_t make_plain_items(const struct stager *stager, const struct work_seq *seq,
+                                 const struct group *group, uint32_t end, struct tile_items *out)
 {
-    const struct rapt_work_params *params = context->params;
-    uint32_t kv_head = tiles->n ? tiles->items[0].head_first / params->group /
-                                      work_max(1, params->groups_per_kv)
-                                : 0;
-    for (uint32_t i = 0; i < tiles->n; i++)
-        tiles->items[i].kv_head = kv_head;
-    for (uint32_t i = 0; context->lists && i < tiles->n; i++)
-        rapt_work_list_attach(context, seq, &tiles->items[i]);
+    const struct work_context *context = stager->context;
+    const struct rapt_mask_closed *mask = &context->mask;
+    int64_t offset = (int64_t)seq->q_pos0 - seq->kv_pos0;
+    int64_t begin0 = mask->left >= RAPT_MASK_UNBOUNDED ? INT64_MIN / 2 : offset - mask->left;
+    int64_t end0 = mask->right >= RAPT_MASK_UNBOUNDED ? INT64_MAX / 2 : offset + mask->right + 1;
+    struct rapt_step_item item = {
+        .seq = seq->b,
+        .kv_head = group->head_first / work_max(1, context->params->groups_per_kv),
+        .partial = RAPT_DIRECT,
+        .head_first = group->head_first * context->params->group,
+    };
+    out->n = 0;
+    out->direct = 1;
+    for (; end > 0 && out->n < TILES_AT_ONCE; end--) {
+        int64_t token = (int64_t)(end - 1) * seq->tile_tokens;
+        int64_t next =
+            token + seq->tile_tokens < seq->n_tokens ? token + seq->tile_tokens : seq->n_tokens;
+        int64_t from = begin0 + token > 0 ? begin0 + token : 0;
+        int64_t to = end0 + next - 1 < seq->kv_limit ? end0 + next - 1 : seq->kv_limit;
+        item.row_first = (end - 1) * seq->tile_rows;
+        item.n_rows = work_min(seq->tile_rows, seq->n_rows - item.row_first);
+        item.kv_begin = item.kv_end = 0;
+        item.stage_row = stager->rows_used;
+        if (from < to) { /* the segment begins at a multiple too */
+            item.kv_begin = work_align_down((uint32_t)from, STAGE_ALIGN);
+            item.kv_end = (uint32_t)to;
+            item.stage_row += item.kv_begin - group->segment.begin;
+        }
+        out->items[out->n++] = item;
+    }
+    return end;
 }
 
-static void next_head(struct tile_items *tiles, uint32_t group, uint32_t n_staged)
+static int makes_plain_items(const struct work_context *context, const struct work_seq *seq,
+                             const struct group *group)
+{
+    return seq->tile_tokens && !seq->q_pos && context->mask.chunk == 0 && group->n_parts == 1 &&
+           group->first && group->segment.end == group->all_end &&
+           group->segment.begin == group->part.begin;
+}
+
+/* The items of the head after the one whose turn it was. */
+static void next_head(struct tile_items *tiles, uint32_t group, uint32_t kv_head, uint32_t n_staged)
 {
     for (uint32_t i = 0; i < tiles->n; i++) {
+        tiles->items[i].kv_head = kv_head;
         tiles->items[i].head_first += group;
         tiles->items[i].stage_row += n_staged;
     }
@@ -236,14 +282,19 @@ static void add_items(struct stager *stager, const struct work_seq *seq, const s
             n_items += tile_item(context, seq, tile, group, &item) != TILE_NONE;
     /* heads one after another, so that the items of one head find its rows in the cache; the last
      * tiles first: under a causal mask they are the longest */
+    int plain = makes_plain_items(context, seq, group);
+    uint32_t groups_per_kv = work_max(1, context->params->groups_per_kv);
     for (uint32_t end = seq->n_tiles; context->emit && end > 0;) {
         struct tile_items tiles; /* the slot itself is never read */
-        end = make_items(stager, seq, group, end, &tiles);
+        end = plain ? make_plain_items(stager, seq, group, end, &tiles)
+                    : make_items(stager, seq, group, end, &tiles);
         for (uint32_t h = 0; h < group->n_heads; h++) {
-            finish_head(context, seq, &tiles);
+            for (uint32_t i = 0; context->lists && i < tiles.n; i++)
+                rapt_work_list_attach(context, seq, &tiles.items[i]);
             memcpy(work->items + work->n_items + h * n_items + k, tiles.items,
                    tiles.n * sizeof tiles.items[0]);
-            next_head(&tiles, context->params->group, n_rows);
+            next_head(&tiles, context->params->group, (group->head_first + h + 1) / groups_per_kv,
+                      n_rows);
         }
         k += tiles.n;
     }

@@ -8,14 +8,20 @@
 #include "args.h"
 #include "device.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 enum fake_command_kind { FAKE_DISPATCH, FAKE_BARRIER };
 
 struct fake_command {
     enum fake_command_kind kind;
     uint64_t pipeline; /* number of its making, from 1 */
-    uint32_t x, y;
+    uint32_t x, y;     /* of a barrier x: whether what was written is made visible */
     uint32_t n_writes; /* descriptors bound for it */
     struct rapt_push push;
 };
@@ -26,6 +32,7 @@ static struct {
     uint64_t pipeline;       /* bound now */
     struct rapt_push push;
     uint32_t n_writes, n_set_updates, n_bound; /* n_bound: binds and pushes */
+    uint32_t n_pushed;                         /* constants, by times */
     VkBuffer bound[RAPT_N_BINDINGS];
     uint64_t offset[RAPT_N_BINDINGS], range[RAPT_N_BINDINGS];
     struct fake_command commands[FAKE_MAX_COMMANDS];
@@ -136,6 +143,7 @@ static VKAPI_ATTR void VKAPI_CALL fake_push_constants(VkCommandBuffer commands,
                                                       uint32_t n_bytes, const void *bytes)
 {
     (void)commands, (void)layout, (void)stages;
+    fake.n_pushed++;
     memcpy((char *)&fake.push + offset, bytes, n_bytes);
 }
 
@@ -154,14 +162,29 @@ static VKAPI_ATTR void VKAPI_CALL fake_dispatch(VkCommandBuffer commands, uint32
     fake_note(FAKE_DISPATCH, x, y);
 }
 
+/* Noted as if first and count had been pushed for it. */
+static VKAPI_ATTR void VKAPI_CALL fake_dispatch_base(VkCommandBuffer commands, uint32_t x0,
+                                                     uint32_t y0, uint32_t z0, uint32_t x,
+                                                     uint32_t y, uint32_t z)
+{
+    (void)commands, (void)z0, (void)z;
+    const struct rapt_push push = fake.push;
+    assert_int_equal(push.first | y0, 0);
+    assert_true((uint64_t)x0 + x <= push.count && push.count < 1u << 31 && y == 1);
+    fake.push.first = x0;
+    fake.push.count = x;
+    fake_note(FAKE_DISPATCH, x, y);
+    fake.push = push;
+}
+
 static VKAPI_ATTR void VKAPI_CALL fake_barrier(
     VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to,
     VkDependencyFlags flags, uint32_t n, const VkMemoryBarrier *memory, uint32_t n_buffers,
     const VkBufferMemoryBarrier *buffers, uint32_t n_images, const VkImageMemoryBarrier *images)
 {
-    (void)commands, (void)from, (void)to, (void)flags, (void)n, (void)memory, (void)n_buffers;
+    (void)commands, (void)from, (void)to, (void)flags, (void)memory, (void)n_buffers;
     (void)buffers, (void)n_images, (void)images;
-    fake_note(FAKE_BARRIER, 0, 0);
+    fake_note(FAKE_BARRIER, n, 0);
 }
 
 static VKAPI_ATTR VkDeviceAddress VKAPI_CALL fake_address(VkDevice device,
@@ -194,6 +217,7 @@ static inline void fake_device_init(const rapt_caps *caps, struct rapt_device *o
     vk->vkCmdBindDescriptorSets = fake_bind_sets;
     vk->vkCmdPushConstants = fake_push_constants;
     vk->vkCmdDispatch = fake_dispatch;
+    vk->vkCmdDispatchBase = fake_dispatch_base;
     vk->vkCmdPipelineBarrier = fake_barrier;
     if (caps->features & RAPT_FEATURE_PUSH_DESCRIPTOR)
         vk->vkCmdPushDescriptorSetKHR = fake_push_descriptors;

@@ -145,8 +145,12 @@ static void buffers_are_bound_once_for_all_rounds(void **state)
         b.plan->selection.stage_rows = 128; /* several rounds */
         assert_int_equal(rapt_plan_prepare(b.plan, &b.step, &b.out), RAPT_OK);
         assert_true(b.out.n_rounds > 2);
-        fake.n_bound = 0;
+        fake.n_bound = fake.n_pushed = 0;
         assert_int_equal(rapt_plan_record(b.plan, &b.record), RAPT_OK);
+        /* staged rounds number their items themselves: constants are pushed for all of them once */
+        uint32_t n_others = (b.out.n_decode_items > 0) + (b.out.n_merges > 0);
+        if (shared)
+            assert_int_equal(fake.n_pushed, 1 + n_others);
         if (shared)
             assert_int_equal(fake.n_bound, 1);
         else /* staging and prefill take turns */
@@ -171,6 +175,13 @@ static void count_slices(const struct bench *b, uint8_t *items, uint32_t *n_merg
         if (c->pipeline == merge) {
             *n_merged += c->push.count;
             assert_int_equal(fake.commands[i - 1].kind, FAKE_BARRIER);
+            assert_int_equal(fake.commands[i - 1].x, 1);
+        }
+        uint64_t staging = (uint64_t)(uintptr_t)plan->pipelines[PLAN_STAGE].pipeline;
+        if (plan->selection.staged && c->pipeline == staging && i > 0) {
+            assert_int_equal(fake.commands[i - 1].kind, FAKE_BARRIER);
+            if (b->out.n_partial_rows) /* states of the round before are taken up */
+                assert_int_equal(fake.commands[i - 1].x, 1);
         }
         if (c->pipeline != prefill && c->pipeline != decode)
             continue;
@@ -180,9 +191,9 @@ static void count_slices(const struct bench *b, uint8_t *items, uint32_t *n_merg
             items[item]++;
         }
         if (plan->selection.staged && c->pipeline == prefill) {
-            uint64_t stage = (uint64_t)(uintptr_t)plan->pipelines[PLAN_STAGE].pipeline;
             assert_true(i >= 2 && fake.commands[i - 1].kind == FAKE_BARRIER);
-            assert_int_equal(fake.commands[i - 2].pipeline, stage);
+            assert_int_equal(fake.commands[i - 1].x, 1);
+            assert_int_equal(fake.commands[i - 2].pipeline, staging);
         }
     }
 }
@@ -190,13 +201,16 @@ static void count_slices(const struct bench *b, uint8_t *items, uint32_t *n_merg
 static void slices_cover_the_list_once(void **state)
 {
     (void)state;
-    const rapt_caps *all[] = {&gpu, &cpu};
-    for (int i = 0; i < 2; i++)
+    /* the last: not all rounds can number their items themselves */
+    rapt_caps narrow = cpu;
+    narrow.max_workgroup_count[0] = 40;
+    const rapt_caps *all[] = {&gpu, &cpu, &narrow};
+    for (int i = 0; i < 3; i++)
         for (uint32_t n_slices = 1; n_slices < 9; n_slices++) {
             struct bench b;
             rapt_plan_params params = sound_params();
             open_bench(&b, all[i], &params);
-            if (i == 1)
+            if (i > 0)
                 b.plan->selection.stage_rows = 128; /* several rounds */
             assert_int_equal(rapt_plan_prepare(b.plan, &b.step, &b.out), RAPT_OK);
             uint8_t items[4096] = {0};
