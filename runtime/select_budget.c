@@ -12,13 +12,14 @@
 #define VENDOR_QUALCOMM 0x5143u
 
 /* Found with their compilers (tests/vendor). RDNA runs eight subgroups of 32 lanes on a SIMD where
- * a lane has 128 bytes of shared memory and some 128 registers. GCN (subgroups of 64 alone) runs
- * one subgroup on a SIMD where a lane takes more than 128 registers, two with 128, three with 84
- * and 85 bytes: two in prefill and three in decode are, by its compiler's estimate of throughput,
- * worth tiles of half the rows and a narrower slice. Intel gives a lane those 128 in the narrowest
- * subgroups a device has, half of them in the next. Qualcomm gives a lane half in workgroups of
- * 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's on as many as
- * its narrowest subgroups have. */
+ * a lane has 128 bytes of shared memory and some 128 registers: fewer than that its compiler takes
+ * of itself where shared memory does not forbid the eighth subgroup. GCN (subgroups of 64 alone)
+ * runs one subgroup on a SIMD where a lane takes more than 128 registers, two with 128, three with
+ * 84 and 85 bytes: two in prefill and three in decode are, by its compiler's estimate of
+ * throughput, worth tiles of half the rows and a narrower slice. Intel gives a lane those 128 in
+ * the narrowest subgroups a device has, half of them in the next. Qualcomm gives a lane half in
+ * workgroups of 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's
+ * on as many as its narrowest subgroups have. */
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
 {
     struct rapt_tile_budget budget = {.registers = 144,
@@ -26,8 +27,12 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
                                       .decode_shared_bytes = 128,
                                       .matrix_registers = 256,
                                       .matrix_subgroup_size = caps->subgroup_size};
-    if (caps->vendor_id == VENDOR_AMD)
+    if (caps->vendor_id == VENDOR_AMD) {
         budget.matrix_subgroup_size = 32;
+        budget.few_rows_shared_bytes = 128;
+    }
+    if (caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU) /* lean tiles, which so are checked */
+        budget.few_rows_shared_bytes = 512;
     if (caps->vendor_id == VENDOR_AMD && caps->min_subgroup_size == 64) {
         budget.prefill_registers = 70;
         budget.decode_shared_bytes = 85;

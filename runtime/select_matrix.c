@@ -7,6 +7,7 @@
 
 #define SLICE_DIMS 64u /* of K and V on their way through shared memory */
 #define FEW_ROWS_LANES 256u
+#define LEAN_BYTES 32768u /* two workgroups at once, where as much is usual as Vulkan knows */
 
 struct shape {
     uint32_t m, n, k;
@@ -16,6 +17,7 @@ struct matrix_tile {
     struct shape shape;
     uint32_t subgroup, rows, keys, columns, slice;
     int ask_size; /* subgroups of that size are to be asked for */
+    int lean;     /* shaders/tiles.h */
 };
 
 static const struct shape shapes[] = {
@@ -65,6 +67,13 @@ static uint32_t slice_of(uint32_t dims, uint32_t unit)
     return ((dims + parts - 1) / parts + unit - 1) / unit * unit;
 }
 
+static uint32_t slice_for(const struct matrix_tile *tile, const struct rapt_select_request *request)
+{
+    return slice_of(
+        rapt_max_u32(request->head_dim, request->head_dim_v),
+        rapt_max_u32(tile->columns * tile->shape.n, is_blocked(request->kv_type) ? 32 : 16));
+}
+
 /* Lanes that share a row of the softmax: LANES of the kernel. */
 static uint32_t softmax_lanes(const struct matrix_tile *tile)
 {
@@ -107,6 +116,16 @@ static uint32_t lane_registers(const struct matrix_tile *tile,
            more_registers(tile, request);
 }
 
+/* Whether subgroups that keys are too few for can share the dims of a slice of K. */
+static int has_whole_parts(const struct matrix_tile *tile,
+                           const struct rapt_select_request *request)
+{
+    uint32_t slice = slice_for(tile, request), width = tile->columns * tile->shape.n;
+    uint32_t parts = width > tile->keys ? width / tile->keys : 1, dims = slice / parts;
+    return slice % (parts * tile->shape.k) == 0 &&
+           (!is_blocked(request->kv_type) || dims % 32 == 0 || 32 % dims == 0);
+}
+
 static int is_whole(const struct matrix_tile *tile)
 {
     uint32_t m = tile->shape.m, columns = tile->columns, lanes = softmax_lanes(tile);
@@ -126,7 +145,7 @@ static void fill_choice(const struct matrix_tile *tile, const struct rapt_select
     choice->spec[RAPT_SPEC_TILE_A] = tile->shape.m | tile->shape.n << 8 | tile->shape.k << 16;
     choice->spec[RAPT_SPEC_TILE_B] = 1 | tile->columns << 8;
     choice->spec[RAPT_SPEC_TILE_C] = tile->slice;
-    choice->spec[RAPT_SPEC_TILE_D] = 0;
+    choice->spec[RAPT_SPEC_TILE_D] = (uint32_t)tile->lean;
     choice->shared_bytes = rapt_tile_matrix_shared_bytes(
         choice->spec, rapt_select_key_bytes(request), is_blocked(request->kv_type));
 }
@@ -135,10 +154,8 @@ static void fill_choice(const struct matrix_tile *tile, const struct rapt_select
 static int try_tile(const rapt_caps *caps, const struct rapt_select_request *request,
                     struct matrix_tile *tile, uint32_t most, struct rapt_kernel_choice *choice)
 {
-    tile->slice = slice_of(
-        rapt_max_u32(request->head_dim, request->head_dim_v),
-        rapt_max_u32(tile->columns * tile->shape.n, is_blocked(request->kv_type) ? 32 : 16));
-    if (!is_whole(tile))
+    tile->slice = slice_for(tile, request);
+    if (!is_whole(tile) || (tile->lean && !has_whole_parts(tile, request)))
         return 0;
     fill_choice(tile, request, choice);
     return choice->shared_bytes <= rapt_select_shared_limit(caps, request) &&
@@ -206,36 +223,75 @@ const char *rapt_select_matrix_tile(const rapt_caps *caps,
     return no_tile(request);
 }
 
+/* A tile that leaves so little of shared memory to itself that subgroups enough to wait for memory
+ * run at once: first with as many as the device's budget says, then with half of them; where more
+ * keys do not fit, wider workgroups share a tile. */
+static int try_lean(const rapt_caps *caps, const struct rapt_select_request *request,
+                    struct matrix_tile *tile, uint32_t most, struct rapt_kernel_choice *choice)
+{
+    static const uint32_t columns[] = {4, 8};
+    uint64_t bytes = rapt_select_budget(caps).few_rows_shared_bytes;
+    uint32_t asked = rapt_select_keys_asked(request);
+    /* 16 keys take half as many cycles again as 32 do */
+    const int first = first_keys(caps), end = first < 2 ? 2 : 3;
+    tile->rows = request->block_q ? request->block_q : 16;
+    for (int pass = 0; bytes && pass < 2; pass++, bytes *= 2)
+        for (int k = first; k < end; k++)
+            for (int c = 0; c < 2; c++)
+                for (tile->lean = 0; tile->lean < 2; tile->lean++) {
+                    tile->keys = asked ? asked : tile_keys[k];
+                    tile->columns = columns[c];
+                    if (workgroup_of(tile) <= FEW_ROWS_LANES &&
+                        (tile->lean || tile->columns * tile->shape.n <= tile->keys) &&
+                        try_tile(caps, request, tile, most, choice) &&
+                        choice->shared_bytes <= bytes * choice->workgroup_size &&
+                        choice->shared_bytes <= LEAN_BYTES)
+                        return 1;
+                }
+    return 0;
+}
+
+/* Any that fits: first with all subgroups at work on the scores, then with more of them, in
+ * workgroups that leave room for others. */
+static int try_few_rows(const rapt_caps *caps, const struct rapt_select_request *request,
+                        struct matrix_tile *tile, uint32_t most, struct rapt_kernel_choice *choice)
+{
+    static const uint32_t rows[] = {16, 8};
+    uint32_t asked = rapt_select_keys_asked(request);
+    for (int pass = 0; pass < 3; pass++)
+        for (int r = 0; r < (request->block_q ? 1 : 2); r++)
+            for (int k = first_keys(caps); k < 3; k++)
+                for (tile->columns = 8; tile->columns >= 1; tile->columns /= 2) {
+                    tile->rows = request->block_q ? request->block_q : rows[r];
+                    tile->keys = asked ? asked : tile_keys[k];
+                    uint32_t width = tile->columns * tile->shape.n;
+                    int large = width > 2 * tile->keys || workgroup_of(tile) > FEW_ROWS_LANES;
+                    /* what compilers were seen to take beyond the formula */
+                    uint32_t more = request->head_dim_v > 128 ? 4 : 0;
+                    if (request->kv_type == RAPT_TYPE_FP8_E4M3 && request->head_dim_v > 256 &&
+                        tile->keys > 32)
+                        more += 64;
+                    tile->lean = width > tile->keys && has_whole_parts(tile, request);
+                    if ((large ? 2 : width > tile->keys) == pass &&
+                        try_tile(caps, request, tile, most - more, choice))
+                        return 1;
+                }
+    return 0;
+}
+
 const char *rapt_select_few_rows_tile(const rapt_caps *caps,
                                       const struct rapt_select_request *request,
                                       struct rapt_kernel_choice *choice)
 {
-    static const uint32_t rows[] = {16, 8};
-    uint32_t asked = rapt_select_keys_asked(request), most;
+    uint32_t most;
     struct matrix_tile tile = {0};
     const char *why = begin_tile(caps, &tile, &most);
     if (why)
         return why;
-    /* First with all subgroups at work on the scores, then with half of them, in workgroups that
-     * leave room for others. */
-    for (int pass = 0; pass < 3; pass++)
-        for (int r = 0; r < (request->block_q ? 1 : 2); r++)
-            for (int k = first_keys(caps); k < 3; k++)
-                for (tile.columns = 8; tile.columns >= 1; tile.columns /= 2) {
-                    tile.rows = request->block_q ? request->block_q : rows[r];
-                    tile.keys = asked ? asked : tile_keys[k];
-                    uint32_t width = tile.columns * tile.shape.n;
-                    int large = width > 2 * tile.keys || workgroup_of(&tile) > FEW_ROWS_LANES;
-                    /* what compilers were seen to take beyond the formula */
-                    uint32_t more = request->head_dim_v > 128 ? 4 : 0;
-                    if (request->kv_type == RAPT_TYPE_FP8_E4M3 && request->head_dim_v > 256 &&
-                        tile.keys > 32)
-                        more += 64;
-                    if ((large ? 2 : width > tile.keys) == pass &&
-                        try_tile(caps, request, &tile, most - more, choice))
-                        return NULL;
-                }
-    return no_tile(request);
+    return try_lean(caps, request, &tile, most, choice) ||
+                   try_few_rows(caps, request, &tile, most, choice)
+               ? NULL
+               : no_tile(request);
 }
 
 void rapt_select_matrix_candidates(const rapt_caps *caps, uint32_t most_rows,

@@ -22,9 +22,10 @@ uint32_t rapt_select_n_tiles(int decode);
  * rows and more have it; 0 = the largest tile that does not spill is best. */
 struct rapt_tile_budget {
     uint32_t registers, prefill_registers, decode_registers, decode_shared_bytes;
-    uint32_t subgroup_size;        /* to ask for; 0 = any */
-    uint32_t matrix_registers;     /* of kernels on matrix units, as select_matrix.c counts them */
-    uint32_t matrix_subgroup_size; /* theirs, to ask for where there are several */
+    uint32_t subgroup_size;         /* to ask for; 0 = any */
+    uint32_t matrix_registers;      /* of kernels on matrix units, as select_matrix.c counts them */
+    uint32_t matrix_subgroup_size;  /* theirs, to ask for where there are several */
+    uint32_t few_rows_shared_bytes; /* of a lane in decode on matrix units; 0 = any */
 };
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select_budget.c */
 /* Keys of one KV head whose K and V half of the device's last cache holds; 0 = CPU drivers. */

@@ -63,6 +63,9 @@ static inline uint32_t rapt_tile_dot_shared_bytes(const uint32_t spec[RAPT_N_SPE
  *   TILE_B  STRIPS | COLUMNS << 8: rows of matrices a group owns, subgroups that share their columns
  *   TILE_C  dims per slice of K and V, a multiple of COLUMNS * N and of K; of 32 where K is multiplied
  *           by scales of blocks (blocked)
+ *   TILE_D  1 = lean: room for one slice instead of two; where COLUMNS * N is more than BLOCK_KV, that
+ *           many parts of the subgroups share dims of K, and SLICE is a multiple of K for each of them
+ *           (blocked: of 32, or a part of it)
  *
  * BLOCK_KV is a multiple of K and N, of COLUMNS * N or a part of it, and a multiple of four times the lanes
  * that share a row in the softmax: SUBGROUP / (STRIPS * M / COLUMNS), at least 1, at most a lane per four
@@ -71,13 +74,13 @@ static inline uint32_t rapt_tile_matrix_shared_bytes(const uint32_t spec[RAPT_N_
                                                      uint32_t key_bytes, int blocked)
 {
     uint32_t block_q = spec[RAPT_SPEC_BLOCK_Q], block_kv = spec[RAPT_SPEC_BLOCK_KV];
-    uint32_t slice = spec[RAPT_SPEC_TILE_C];
+    uint32_t slice = spec[RAPT_SPEC_TILE_C], halves = spec[RAPT_SPEC_TILE_D] ? 1 : 2;
     uint32_t columns = (spec[RAPT_SPEC_TILE_B] >> 8) * (spec[RAPT_SPEC_TILE_A] >> 8 & 0xff);
     uint32_t width = block_kv > columns ? block_kv : columns;
     uint32_t k_slices = (spec[RAPT_SPEC_HEAD_DIM] + slice - 1) / slice;
-    uint32_t q = block_q * (k_slices * slice / 4 + 2), stage = 2 * block_kv * (slice / 4 + 2);
+    uint32_t q = block_q * (k_slices * slice / 4 + 2), stage = halves * block_kv * (slice / 4 + 2);
     uint32_t scores = block_q * (width / 4 + 1), weights = block_q * (block_kv / 4 + 2);
-    uint32_t factors = blocked ? 8 * (slice / 32) * block_kv : 0;
+    uint32_t factors = blocked ? 4 * halves * (slice / 32) * block_kv : 0;
     return 8 * (q + stage + weights) + 16 * scores + 4 * block_q + key_bytes * block_kv +
            8 * block_q + factors + 24;
 }

@@ -20,8 +20,9 @@
  * where their scales go matrix_kv.glsl says.
  *
  * While a slice is worked on, the next one is on its way from memory into registers, and from there into
- * the other half of `stage`: one barrier a slice, two where it is scaled. shaders/tiles.h has the tile
- * numbers and what they take. */
+ * the other half of `stage`: one barrier a slice, two where it is scaled. A LEAN tile has no other half, and
+ * two barriers; and where there are more columns than keys for them, PARTS of the subgroups take the same
+ * keys and other dims of a slice. shaders/tiles.h has the tile numbers and what they take. */
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
@@ -48,18 +49,21 @@ layout(constant_id = RAPT_SPEC_SUBGROUP) const uint SUBGROUP = 32;
 const uint M = TILE_A & 0xffu, N = TILE_A >> 8 & 0xffu, K = TILE_A >> 16 & 0xffu;
 const uint STRIPS = TILE_B & 0xffu, COLUMNS = TILE_B >> 8 & 0xffu;
 const uint SLICE = TILE_C;
+const bool LEAN = TILE_D != 0;
 
 const uint K_SLICES = (D + SLICE - 1) / SLICE, V_SLICES = (DV + SLICE - 1) / SLICE;
-const uint S_TILES = (BLOCK_KV / N + COLUMNS - 1) / COLUMNS; /* of a subgroup and strip */
+const uint PARTS = TILE_D * COLUMNS * N > BLOCK_KV ? COLUMNS * N / BLOCK_KV : 1;
+const uint KEY_COLUMNS = COLUMNS / PARTS, PART_STEPS = SLICE / K / PARTS;
+const uint S_TILES = (BLOCK_KV / N + KEY_COLUMNS - 1) / KEY_COLUMNS; /* of a subgroup and strip */
 const uint O_TILES = SLICE / N / COLUMNS;                    /* and slice of V */
-/* What s_tile has room for: the keys, or a column of output of every subgroup. */
+/* What s_tile has room for: the keys, once for every part, or a column of output of every subgroup. */
 const uint S_WIDTH = BLOCK_KV > COLUMNS * N ? BLOCK_KV : COLUMNS * N;
 const uint KEY_STEPS = BLOCK_KV / K;
 
 /* Rows of shared memory, in vectors of four: 16 bytes more than they hold, against bank conflicts. */
 const uint Q_PITCH = K_SLICES * SLICE / 4 + 2, PITCH = SLICE / 4 + 2;
 const uint S_PITCH = S_WIDTH / 4 + 1, P_PITCH = BLOCK_KV / 4 + 2;
-const uint STAGE = BLOCK_KV * PITCH;
+const uint STAGE = BLOCK_KV * PITCH, HALVES = LEAN ? 1 : 2;
 
 /* softmax: rows of a subgroup, lanes of a row, rows of a lane, vectors of four keys of a lane. Where the
  * keys are too few for all lanes, the last ones do the last row's again and keep it to themselves. */
@@ -85,12 +89,12 @@ const float O_UNIT = SCALED_V || KEYED ? 1.0 : WEIGHT_UNIT;
 #define BY_COLUMNS gl_CooperativeMatrixLayoutColumnMajor
 
 shared f16vec4 q_tile[BLOCK_Q * Q_PITCH];
-shared f16vec4 stage[2 * STAGE];
+shared f16vec4 stage[HALVES * STAGE];
 shared vec4 s_tile[BLOCK_Q * S_PITCH]; /* at the end, tiles of the output on their way out */
 shared f16vec4 p_tile[BLOCK_Q * P_PITCH];
 shared vec4 factors[BLOCK_Q / 4];
 #if BLOCKED
-shared vec4 k_factors[2 * BLOCKS * BLOCK_KV / 4];
+shared vec4 k_factors[HALVES * BLOCKS * BLOCK_KV / 4];
 #endif
 
 C_MATRIX score[STRIPS * S_TILES], o[STRIPS * V_SLICES * O_TILES];
@@ -99,6 +103,7 @@ float unit, next_unit, q_unit = 1.0; /* of what is staged, of what comes next, o
 bvec2 aligned;
 
 uint column, first_row; /* of the subgroup: among its group, of its group's rows */
+uint key_column, part;  /* of the scores: among those with other keys, among those with other dims */
 float top[LANE_ROWS], base[LANE_ROWS], l[LANE_ROWS];
 logit_row logit_rows[LANE_ROWS];
 
@@ -119,7 +124,7 @@ bool is_idle()
 /* What one subgroup of a group wrote, all of them read. */
 void group_barrier()
 {
-    if (COLUMNS > 1)
+    if (COLUMNS > 1 || LEAN)
         barrier();
     else
         subgroupBarrier();
@@ -155,10 +160,16 @@ void load_q()
 
 /* ---- the four parts of a tile */
 
-/* With more columns than there are keys for, some subgroups wait. */
+/* With more columns than there are keys for, some subgroups wait, unless there are parts. */
 bool has_keys()
 {
-    return BLOCK_KV == S_WIDTH || column * N < BLOCK_KV;
+    return BLOCK_KV == S_WIDTH || PARTS > 1 || column * N < BLOCK_KV;
+}
+
+/* Keys from which a subgroup's n-th tile of scores goes on. */
+uint keys_of_tile(uint n)
+{
+    return (n * KEY_COLUMNS + key_column) * N;
 }
 
 void add_step(uint slice, uint half_at, uint k)
@@ -171,8 +182,7 @@ void add_step(uint slice, uint half_at, uint k)
         B_MATRIX keys;
         if (!has_keys())
             continue;
-        coopMatLoad(keys, stage, half_at + (n * COLUMNS + column) * N * PITCH + k * (K / 4), PITCH,
-                    BY_COLUMNS);
+        coopMatLoad(keys, stage, half_at + keys_of_tile(n) * PITCH + k * (K / 4), PITCH, BY_COLUMNS);
         [[unroll]] for (uint r = 0; r < STRIPS; r++)
             score[r * S_TILES + n] = coopMatMulAdd(q[r], keys, score[r * S_TILES + n]);
     }
@@ -192,16 +202,18 @@ void part_scores()
 #if BLOCKED
 void add_scores(uint slice, uint half_at)
 {
+    const uint run = min(32 / K, PART_STEPS); /* steps that have a scale in common */
     uint factors_at = half_at == 0 ? 0 : BLOCKS * BLOCK_KV;
-    [[unroll]] for (uint b = 0; b < BLOCKS; b++) {
+    [[unroll]] for (uint i = 0; i < PART_STEPS; i += run) {
+        uint first = part * PART_STEPS + i, block = first * K / 32;
         part_scores();
-        [[unroll]] for (uint k = 0; k < 32 / K; k++)
-            add_step(slice, half_at, b * (32 / K) + k);
+        [[unroll]] for (uint k = 0; k < run; k++)
+            add_step(slice, half_at, first + k);
         [[unroll]] for (uint n = 0; n < S_TILES; n++) {
             C_MATRIX factor;
             if (!has_keys())
                 continue;
-            coopMatLoad(factor, k_factors, (factors_at + b * BLOCK_KV + (n * COLUMNS + column) * N) / 4, 0,
+            coopMatLoad(factor, k_factors, (factors_at + block * BLOCK_KV + keys_of_tile(n)) / 4, 0,
                         BY_ROWS);
             [[unroll]] for (uint r = 0; r < STRIPS; r++)
                 score[r * S_TILES + n] = whole[r * S_TILES + n] + score[r * S_TILES + n] * factor;
@@ -213,8 +225,8 @@ void add_scores(uint slice, uint half_at)
 {
     if (SCALED_K)
         part_scores();
-    [[unroll]] for (uint k = 0; k < SLICE / K; k++)
-        add_step(slice, half_at, k);
+    [[unroll]] for (uint k = 0; k < PART_STEPS; k++)
+        add_step(slice, half_at, part * PART_STEPS + k);
     /* By both units at once: K's alone could carry a score past what floats hold. */
     if (SCALED_K)
         [[unroll]] for (uint i = 0; i < STRIPS * S_TILES; i++)
@@ -228,7 +240,7 @@ void store_scores()
         [[unroll]] for (uint n = 0; n < S_TILES; n++)
             if (has_keys())
                 coopMatStore(score[r * S_TILES + n], s_tile,
-                             (first_row + r * M) * S_PITCH + (n * COLUMNS + column) * (N / 4),
+                             (first_row + r * M) * S_PITCH + (part * BLOCK_KV + keys_of_tile(n)) / 4,
                              S_PITCH, BY_ROWS);
 }
 
@@ -255,7 +267,7 @@ vec4 see_four(vec4 s, int j, ivec2 seen, bool by_bits, uint bits)
 
 void weigh_row(uint i, key_tile keys, bool masked, uint turn)
 {
-    uint r = row_of(i), part = gl_SubgroupInvocationID % LANES;
+    uint r = row_of(i), lane_part = gl_SubgroupInvocationID % LANES;
     float scale = header.scale * (PLAIN_LOGITS ? LOG2E : 1.0) * (SCALED_K ? 1.0 : q_unit);
     vec4 s[QUADS], most4 = vec4(NEG_INF);
     ivec2 seen = keys_of_row[r];
@@ -263,8 +275,11 @@ void weigh_row(uint i, key_tile keys, bool masked, uint turn)
     if (LISTS && masked)
         see_span(keys, item.row_first + min(r, item.n_rows - 1), seen, bits);
     [[unroll]] for (uint n = 0; n < QUADS; n++) {
-        uint at = n * LANES + part, j = keys.begin + 4 * at;
-        s[n] = s_tile[r * S_PITCH + at] * scale;
+        uint at = n * LANES + lane_part, j = keys.begin + 4 * at;
+        s[n] = s_tile[r * S_PITCH + at];
+        [[unroll]] for (uint x = 1; x < PARTS; x++)
+            s[n] += s_tile[r * S_PITCH + x * (BLOCK_KV / 4) + at];
+        s[n] *= scale;
 #if KEYED
         s[n] *= k_scales[turn * BLOCK_KV / 4 + at];
 #endif
@@ -285,7 +300,7 @@ void weigh_row(uint i, key_tile keys, bool masked, uint turn)
     base[i] = next_base;
     float sum = 0.0;
     [[unroll]] for (uint n = 0; n < QUADS; n++) {
-        uint at = n * LANES + part;
+        uint at = n * LANES + lane_part;
         vec4 p = exp2((s[n] - next_base) * LOGIT_LOG2 + WEIGHT_SHIFT);
 #if KEYED
         vec4 scales = v_scales[turn * BLOCK_KV / 4 + at] / unit;
@@ -301,7 +316,7 @@ void weigh_row(uint i, key_tile keys, bool masked, uint turn)
         sum += dot(p, vec4(1.0));
     }
     l[i] = l[i] * kept + sum;
-    if (part == 0 && !is_idle())
+    if (lane_part == 0 && !is_idle())
         factors[r >> 2][r & 3] = kept;
 }
 
@@ -353,6 +368,8 @@ void start_rows()
     uint group = gl_SubgroupID / COLUMNS;
     column = gl_SubgroupID % COLUMNS;
     first_row = group * STRIPS * M;
+    key_column = PARTS > 1 ? column % KEY_COLUMNS : column;
+    part = PARTS > 1 ? column / KEY_COLUMNS : 0;
     aligned = rows_aligned(item.seq, item.kv_head, LOW_BITS);
     find_intervals();
     [[unroll]] for (uint i = 0; i < LANE_ROWS; i++) {
@@ -363,6 +380,15 @@ void start_rows()
     }
     [[unroll]] for (uint i = 0; i < STRIPS * V_SLICES * O_TILES; i++)
         o[i] = C_MATRIX(0.0);
+}
+
+/* Where the next slice goes. In a LEAN tile all must have read the one that lies there, which those that look
+ * for a common scale wait for anyway. */
+uint next_half(uint half_at, bool waits)
+{
+    if (LEAN && waits)
+        barrier();
+    return LEAN ? 0 : STAGE - half_at;
 }
 
 void work_tiles(key_tile keys)
@@ -402,12 +428,13 @@ void work_tiles(key_tile keys)
             add_scores(slice, half_at);
             if (last)
                 store_scores();
-            half_at = STAGE - half_at;
+            half_at = next_half(half_at, last ? !SCALED_V : !SCALED_K);
             if (last)
                 stage_v(0, half_at, turn);
             else
                 stage_k(slice + 1, half_at, turn);
-            barrier();
+            if (!LEAN || !last) /* all have stored their scores, and V is waited for with the weights */
+                barrier();
             if (!KEYED)
                 unit = next_unit;
         }
@@ -427,7 +454,7 @@ void work_tiles(key_tile keys)
             if (slice == 0 && lane == 0) /* all have read it; the tile after the next adds to it */
                 largest_scale[turn] = 0;
 #endif
-            half_at = STAGE - half_at;
+            half_at = next_half(half_at, last ? !SCALED_K : !SCALED_V);
             if (last)
                 stage_k(0, half_at, turn ^ 1);
             else

@@ -210,7 +210,7 @@ static void matrix_units_when_not(void **state)
 static void eight_rows_decode_on_matrix_units(void **state)
 {
     static const struct matrix_case d128[] = {
-        {"navi31", 16, 64, 128, 32, 16, 16, 16}, {"gfx1201", 16, 64, 128, 32, 16, 16, 16},
+        {"navi31", 16, 32, 128, 32, 16, 16, 16}, {"gfx1201", 16, 32, 128, 32, 16, 16, 16},
         {"ga102", 16, 64, 128, 32, 16, 16, 16},  {"gb202", 16, 64, 128, 32, 16, 16, 16},
         {"a770", 16, 16, 128, 8, 8, 8, 16},      {"b580", 16, 32, 128, 16, 8, 16, 16},
     };
@@ -291,6 +291,47 @@ static void matrix_decode_fits_or_is_not_taken(void **state)
     assert_true(n_taken > 200);
 }
 
+/* Decode waits for memory: eight subgroups run on a SIMD of RDNA, which gives their lanes 128 bytes
+ * each, at usual head dims, and four at the largest. All of them have keys or dims of the scores.
+ */
+static void matrix_decode_leaves_room_for_others(void **state)
+{
+    static const char *const chips[] = {"navi31", "gfx1201", "navi33"};
+    static const rapt_type types[] = {RAPT_TYPE_F16,  RAPT_TYPE_BF16, RAPT_TYPE_INT8,
+                                      RAPT_TYPE_INT4, RAPT_TYPE_Q8_0, RAPT_TYPE_Q4_0};
+    static const uint32_t dims[] = {64, 96, 128, 192, 256, 512};
+    (void)state;
+    if (without_matrix_row())
+        return;
+    for (size_t i = 0; i < 6 * 6 * 3 * 2; i++) {
+        const char *chip = chips[i % 3];
+        const rapt_caps *caps = device_named(chip);
+        uint32_t d = dims[i / 3 % 6];
+        struct rapt_select_request request = request_of(8, d, d, types[i / 18 % 6], 16);
+        struct rapt_selection s;
+        if (request.kv_type != RAPT_TYPE_BF16)
+            request.q_type = request.out_type = RAPT_TYPE_F16;
+        if (i / 108)
+            request.n_kv_segments = 4;
+        assert_int_equal(rapt_select(caps, &request, &s), RAPT_OK);
+        const uint32_t *spec = s.decode.spec, columns = spec[RAPT_SPEC_TILE_B] >> 8;
+        uint32_t shape_n = spec[RAPT_SPEC_TILE_A] >> 8 & 0xff;
+        check_choice(chip, caps, &s.decode);
+        const uint32_t room = (d > 256 ? 256 : 128) * s.decode.workgroup_size;
+        if (!s.matrix || spec[RAPT_SPEC_TILE_D] != 1 || s.decode.shared_bytes > room ||
+            s.decode.block_kv != 32)
+            fail_msg("%s, %s, D %u: %u keys, %u of %u bytes", chip, rapt_type_name(request.kv_type),
+                     d, s.decode.block_kv, s.decode.shared_bytes, room);
+        assert_int_equal(columns * shape_n % s.decode.block_kv, 0);
+        assert_int_equal(spec[RAPT_SPEC_TILE_C] * s.decode.block_kv % (columns * shape_n * 16), 0);
+    }
+    const rapt_caps *other = device_named("ga102");
+    struct rapt_select_request request = request_of(8, 128, 128, RAPT_TYPE_F16, 16);
+    struct rapt_selection s;
+    assert_int_equal(rapt_select(other, &request, &s), RAPT_OK);
+    assert_int_equal(s.decode.spec[RAPT_SPEC_TILE_D], 0);
+}
+
 static void matrix_decode_when_not(void **state)
 {
     struct rapt_select_request request = request_of(8, 128, 128, RAPT_TYPE_F16, 16);
@@ -312,7 +353,8 @@ static void matrix_decode_when_not(void **state)
     request.block_kv = 32;
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
     assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_cm");
-    assert_true(s.prefill.rows == 32 && s.decode.rows == 16 && s.decode.block_kv == 64);
+    assert_true(s.prefill.rows == 32 && s.decode.rows == 16 && s.decode.block_kv == 32 &&
+                s.decode.workgroup_size == 128);
     request.block_q = request.block_kv = 0;
     request.tile_few = 99; /* nobody's */
     assert_int_equal(rapt_select(gpu, &request, &s), RAPT_OK);
@@ -359,6 +401,7 @@ int main(void)
         cmocka_unit_test(matrix_units_when_not),
         cmocka_unit_test(eight_rows_decode_on_matrix_units),
         cmocka_unit_test(matrix_decode_fits_or_is_not_taken),
+        cmocka_unit_test(matrix_decode_leaves_room_for_others),
         cmocka_unit_test(matrix_decode_when_not),
     };
     return cmocka_run_group_tests_name("select matrix", tests, NULL, NULL);
