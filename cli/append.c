@@ -16,6 +16,7 @@ struct run {
     struct append *append;
     rapt_easy *easy;
     rapt_plan *plan;
+    uint32_t n_pieces, pages_per_piece; /* of the pool; 0: it is bound whole */
     rapt_step step;
     rapt_easy_buffer *buffers[N_BUFFERS];
     char device[600];
@@ -53,6 +54,27 @@ static rapt_layout scale_layout(const struct append *append, const struct append
     return layout;
 }
 
+/* A pool beyond what a descriptor binds goes in pieces, where four of them do. */
+static void cut_pool(const struct run *run, rapt_plan_params *params)
+{
+    const struct append *append = run->append;
+    const rapt_caps *caps = rapt_device_caps(rapt_easy_device(run->easy));
+    uint64_t range = caps->max_storage_buffer_range, n_pages = append->n_pages;
+    uint64_t alignment = caps->storage_buffer_alignment ? caps->storage_buffer_alignment : 1;
+    uint64_t k = append->sides[0].layout.outer_stride, v = append->sides[1].layout.outer_stride;
+    uint64_t largest = k > v ? k : v, pages = 1;
+    uint64_t v_first = append->sides[1].pool ? 0 : append->sides[0].row_bytes;
+    if (largest == 0 || n_pages <= range / largest)
+        return;
+    while (pages < 1u << 31 && 2 * pages <= range / largest)
+        pages *= 2;
+    uint64_t n = (n_pages + pages - 1) / pages;
+    if (n > 4 || largest > range || pages * k % alignment || (pages * v + v_first) % alignment)
+        return;
+    params->n_kv_segments = (uint32_t)n;
+    params->pages_per_segment = (uint32_t)pages;
+}
+
 static rapt_status make_plan(struct run *run)
 {
     const struct append *append = run->append;
@@ -62,7 +84,7 @@ static rapt_status make_plan(struct run *run)
         uint32_t len = append_kv_len(append, b);
         longest = len > longest ? len : longest;
     }
-    const rapt_plan_params params = {
+    rapt_plan_params params = {
         .struct_size = sizeof params,
         .n_q_heads = problem->n_kv_heads,
         .n_kv_heads = problem->n_kv_heads,
@@ -89,6 +111,9 @@ static rapt_status make_plan(struct run *run)
         .integer_dot = RAPT_CHOICE_NEVER,
         .rope = problem->rope,
     };
+    cut_pool(run, &params);
+    run->n_pieces = params.n_kv_segments;
+    run->pages_per_piece = params.pages_per_segment;
     return rapt_plan_create(rapt_easy_device(run->easy), &params, &run->plan);
 }
 
@@ -191,6 +216,13 @@ static rapt_buffer range_of(const struct run *run, enum buffer which)
     return run->buffers[which] ? rapt_easy_buffer_range(run->buffers[which]) : (rapt_buffer){0};
 }
 
+static rapt_buffer range_from(rapt_buffer range, uint64_t skip)
+{
+    range.offset += skip;
+    range.size -= skip;
+    return range;
+}
+
 static rapt_status execute(struct run *run)
 {
     rapt_append_params params = {
@@ -204,9 +236,14 @@ static rapt_status execute(struct run *run)
         .v_scale = range_of(run, V_SCALE),
         .rope_table = range_of(run, ROPE),
     };
-    if (!run->buffers[V]) { /* interleaved: V's rows lie behind K's */
-        params.v.offset += run->append->sides[0].row_bytes;
-        params.v.size -= run->append->sides[0].row_bytes;
+    if (!run->buffers[V]) /* interleaved: V's rows lie behind K's */
+        params.v = range_from(params.v, run->append->sides[0].row_bytes);
+    for (uint32_t i = 1; i < run->n_pieces; i++) {
+        uint64_t first = (uint64_t)i * run->pages_per_piece;
+        params.k_segments[i - 1] =
+            range_from(params.k, first * run->append->sides[0].layout.outer_stride);
+        params.v_segments[i - 1] =
+            range_from(params.v, first * run->append->sides[1].layout.outer_stride);
     }
     rapt_status status = rapt_easy_begin(run->easy, &params.command_buffer);
     if (status)

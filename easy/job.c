@@ -20,8 +20,8 @@ static rapt_status make_plan(rapt_easy_job *job)
         return status;
     rapt_easy_pipelines_save(easy);
     rapt_plan_sizes(job->plan, &sizes); /* not of a cascade, which has no plan of the job's */
-    status = rapt_easy_buffer_create(easy, sizes.table_bytes, "tables", 1,
-                                     &job->buffers[JOB_TABLES]);
+    status =
+        rapt_easy_buffer_create(easy, sizes.table_bytes, "tables", 1, &job->buffers[JOB_TABLES]);
     if (status == RAPT_OK)
         status = rapt_easy_buffer_create(easy, sizes.workspace_bytes, "workspace", 0,
                                          &job->buffers[JOB_WORKSPACE]);
@@ -50,9 +50,9 @@ static rapt_status prepare(rapt_easy_job *job, const struct job_pages *pages)
         job->step.struct_size = sizeof job->step;
         job->cascade_info.struct_size = sizeof job->cascade_info;
         double start = rapt_now_seconds();
-        status = job->cascade ? rapt_cascade_prepare(job->cascade, &params, &job->step,
-                                                     &job->cascade_info)
-                              : rapt_plan_prepare(job->plan, &params, &job->step);
+        status = job->cascade
+                     ? rapt_cascade_prepare(job->cascade, &params, &job->step, &job->cascade_info)
+                     : rapt_plan_prepare(job->plan, &params, &job->step);
         job->prepare_seconds = rapt_now_seconds() - start;
     }
     if (status == RAPT_OK && job->cascade)
@@ -71,7 +71,7 @@ static rapt_status create(rapt_easy_job *job, const rapt_problem *problem, const
     rapt_status status = rapt_job_read_problem(job, problem, want);
     if (status != RAPT_OK)
         return status;
-    if (problem->page_size > 0 && !problem->page_indptr)
+    if (job->problem.page_size > 0 && !problem->page_indptr)
         status = rapt_job_pages_make(job, &pages);
     if (status == RAPT_OK)
         status = rapt_job_make_table(job);
@@ -138,27 +138,19 @@ void rapt_easy_job_destroy(rapt_easy_job **handle)
     rapt_free(job->easy->allocator, job);
 }
 
-void rapt_job_kv_ranges(const rapt_easy_job *job, rapt_buffer *out_k, rapt_buffer *out_v,
-                        rapt_buffer *out_k_scale, rapt_buffer *out_v_scale)
-{
-    rapt_easy_buffer *const *buffers = job->buffers;
-    *out_k = rapt_easy_buffer_range(buffers[JOB_K]);
-    *out_v = rapt_easy_buffer_range(buffers[buffers[JOB_V] ? JOB_V : JOB_K]);
-    if (!buffers[JOB_V]) {
-        out_v->offset += job->v_offset;
-        out_v->size -= job->v_offset;
-    }
-    *out_k_scale = rapt_easy_buffer_range(buffers[JOB_K_SCALE]);
-    *out_v_scale = rapt_easy_buffer_range(buffers[JOB_V_SCALE]);
-}
-
 static void record_params(const rapt_easy_job *job, rapt_record_params *out_params)
 {
     rapt_easy_buffer *const *buffers = job->buffers;
+    struct job_kv_ranges kv;
+    rapt_job_kv_ranges(job, &kv);
     rapt_record_params params = {
         .struct_size = sizeof params,
         .step = &job->step,
         .q = rapt_easy_buffer_range(buffers[JOB_Q]),
+        .k = kv.k,
+        .v = kv.v,
+        .k_scale = kv.k_scale,
+        .v_scale = kv.v_scale,
         .out = rapt_easy_buffer_range(buffers[JOB_OUT]),
         .lse = rapt_easy_buffer_range(buffers[JOB_LSE]),
         .max_logit = rapt_easy_buffer_range(buffers[JOB_MAX_LOGIT]),
@@ -168,7 +160,8 @@ static void record_params(const rapt_easy_job *job, rapt_record_params *out_para
         .bias = rapt_easy_buffer_range(buffers[JOB_BIAS]),
         .rope_table = rapt_easy_buffer_range(buffers[JOB_ROPE]),
     };
-    rapt_job_kv_ranges(job, &params.k, &params.v, &params.k_scale, &params.v_scale);
+    memcpy(params.k_segments, kv.k_segments, sizeof params.k_segments);
+    memcpy(params.v_segments, kv.v_segments, sizeof params.v_segments);
     *out_params = params;
 }
 
@@ -246,8 +239,7 @@ static rapt_status read_out(rapt_easy_job *job, float *out)
     void *data = rapt_alloc(job->easy->allocator, (size_t)n, bytes);
     if (!data)
         return rapt_fail(RAPT_ERROR_HOST_MEMORY, "out of host memory to read the output");
-    rapt_status status =
-        rapt_easy_download(job->easy, job->buffers[JOB_OUT], 0, data, n * bytes);
+    rapt_status status = rapt_easy_download(job->easy, job->buffers[JOB_OUT], 0, data, n * bytes);
     for (uint64_t i = 0; status == RAPT_OK && i < n; i++)
         out[i] = rapt_load(data, type, i);
     rapt_free(job->easy->allocator, data);

@@ -69,9 +69,6 @@ rapt_status rapt_job_upload(rapt_easy_job *job, const struct job_pages *pages,
 /* n elements of an array from `source` on, as `type`, to element `target` of data. */
 void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
                  uint64_t source, uint64_t n);
-/* Buffers of K and V and of their scales, as record takes them. */
-void rapt_job_kv_ranges(const rapt_easy_job *job, rapt_buffer *out_k, rapt_buffer *out_v,
-                        rapt_buffer *out_k_scale, rapt_buffer *out_v_scale);
 /* What prepare is told; bias_offsets is u64[n_seqs] of scratch. */
 void rapt_job_step_params(const rapt_easy_job *job, const struct job_pages *pages,
                      uint64_t *bias_offsets, rapt_step_params *out_params);
@@ -86,6 +83,21 @@ uint64_t rapt_job_row_units(rapt_type type, uint32_t dim);
 /* Makes the buffers of K and V in job->plan_params' layouts, with their scales, and fills them unless
  * the device will; places no token uses hold NaN. */
 rapt_status rapt_job_kv_upload(rapt_easy_job *job, const struct job_pages *pages);
+
+/* Where K and V would lie in their buffers: fills job->v_offset and v_span. */
+rapt_status rapt_job_kv_measure(rapt_easy_job *job, uint64_t n_pages);
+
+/* pieces.c */
+/* Whether K and V, packed, are more than the plan's kernels can bind. */
+int rapt_job_wants_pages(const rapt_easy_job *job);
+/* Has the plan take a pool that is more than its kernels can bind in pieces, if that does. */
+void rapt_job_cut_pool(rapt_easy_job *job);
+/* K and V and their scales, as record and append take them. */
+struct job_kv_ranges {
+    rapt_buffer k, v, k_scale, v_scale;
+    rapt_buffer k_segments[3], v_segments[3];
+};
+void rapt_job_kv_ranges(const rapt_easy_job *job, struct job_kv_ranges *out_ranges);
 
 /* append.c */
 uint32_t rapt_job_append_chunk(const rapt_easy_job *job, uint32_t longest);

@@ -5,6 +5,8 @@
 
 #include "convert.h"
 
+#include <string.h>
+
 #define CHUNK 256 /* tokens of a step, unless the plan's splits make rows dear */
 #define MAX_PARTIALS (1u << 20)
 
@@ -172,8 +174,15 @@ static rapt_status append_all(rapt_easy_job *job, const struct job_pages *pages,
     const rapt_problem *problem = &job->problem;
     uint64_t total = (uint64_t)problem->cu_kv[problem->n_seqs];
     uint32_t chunk = job->append_chunk, b = 0;
-    rapt_append_params params = {.struct_size = sizeof params};
-    rapt_job_kv_ranges(job, &params.k, &params.v, &params.k_scale, &params.v_scale);
+    struct job_kv_ranges kv;
+    rapt_job_kv_ranges(job, &kv);
+    rapt_append_params params = {.struct_size = sizeof params,
+                                 .k = kv.k,
+                                 .v = kv.v,
+                                 .k_scale = kv.k_scale,
+                                 .v_scale = kv.v_scale};
+    memcpy(params.k_segments, kv.k_segments, sizeof params.k_segments);
+    memcpy(params.v_segments, kv.v_segments, sizeof params.v_segments);
     params.rope_table = rapt_easy_buffer_range(job->buffers[JOB_ROPE]);
     struct step_arrays arrays;
     rapt_status status = make_arrays(job, &arrays);

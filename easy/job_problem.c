@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define PAGE_SIZE 256 /* of packed K and V that are put into pages: the largest there is */
+
 void rapt_job_convert(void *data, rapt_type type, uint64_t target, const rapt_array *array,
                       uint64_t source, uint64_t n)
 {
@@ -206,6 +208,14 @@ rapt_status rapt_job_read_problem(rapt_easy_job *job, const rapt_problem *proble
     };
     fill_layouts(job);
     fill_capacity(job);
+    if (rapt_job_wants_pages(job)) {
+        own->page_size = job->plan_params.page_size = PAGE_SIZE;
+        own->page_order = RAPT_PAGE_ORDER_LINEAR;
+        job->plan_params.flags |= RAPT_PLAN_PAGED;
+        fill_layouts(job);
+        fill_capacity(job);
+    }
+    rapt_job_cut_pool(job);
     return RAPT_OK;
 }
 

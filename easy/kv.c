@@ -321,6 +321,15 @@ static rapt_status size_tensors(rapt_easy_job *job, uint64_t n_outer, uint64_t n
     return status;
 }
 
+rapt_status rapt_job_kv_measure(rapt_easy_job *job, uint64_t n_pages)
+{
+    struct tensor tensors[2];
+    uint64_t v_first;
+    describe(job, 0, &tensors[0]);
+    describe(job, 1, &tensors[1]);
+    return size_tensors(job, n_pages, job->problem.page_size, tensors, &v_first);
+}
+
 static rapt_status upload(rapt_easy_job *job, const struct tensor *tensor)
 {
     uint64_t n_bytes = whole_words(tensor->n_units * unit_bytes(tensor->params.type));

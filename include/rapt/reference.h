@@ -47,7 +47,8 @@ typedef struct rapt_problem {
     const int32_t *q_pos0, *q_pos, *kv_pos0;
 
     /* pages. page_size 0 = packed K/V as given. page_size > 0 and page_indices NULL: the packed
-     * K/V are put into a page pool of page_size tokens first (easy tier; no effect on the result).
+     * K/V are put into a page pool of page_size tokens first (easy tier; no effect on the result),
+     * as the easy tier does by itself where packed K/V are more than the device's kernels can bind.
      * page_indices set: k and v are a ready pool, dense [pages, page_size, Hkv, D] by default, and
      * cu_kv is NULL. */
     uint32_t page_size;

@@ -178,6 +178,18 @@ def test_new_pool():
     print("ok new pool")
 
 
+def test_large_pool():
+    """More than the 128 MiB that some drivers bind at once: pages of 1 MiB, bound in pieces of 128."""
+    k = save(Numbers(4).array(7, HEADS, 512))
+    words = tables()
+    words[3] = save([131, 1, 130, 0, 129], "u4")
+    code, stdout, stderr = run(RAPT, "append", "--k-new", k, "--v-new", k, *words, "--pages", 132, "--page-size", 256,
+                               "--check")
+    assert code == 0, stderr
+    assert "K 0, V 0" in stdout, stdout
+    print("ok large pool")
+
+
 def refused(pattern, *arguments, drop=()):
     k = save(Numbers(3).array(7, HEADS, 16))
     line = {"--k-new": k, "--v-new": k, "--pages": PAGES, "--page-size": SIZE}
