@@ -284,7 +284,7 @@ static float key_value(struct check_problem *p, uint32_t token, uint32_t kv_len,
     case CHECK_TINY:
         return tiny(&p->random);
     case CHECK_WIDE:
-        return quick_normal(&p->random) * 1e30f;
+        return quick_normal(&p->random) * 1e34f;
     case CHECK_TIES:
         return (float)((token / 16 * 7 + i) % 3) - 1;
     default:
@@ -313,7 +313,8 @@ static float query_value(struct check_problem *p, const float *common, uint32_t 
     case CHECK_TINY:
         return tiny(&p->random);
     case CHECK_WIDE:
-        return quick_normal(&p->random) * 1e-30f;
+        /* all as small as that: scores of whole numbers by either's unit alone are past floats */
+        return quick_normal(&p->random) < 0 ? -1e-34f : 1e-34f;
     case CHECK_TIES:
         return (float)random_between(&p->random, -2, 2);
     default:
