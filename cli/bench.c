@@ -269,6 +269,7 @@ static int run(struct bench *bench, const struct option_value *values)
         print_shares_again(bench);
         code = bench_judge(bench);
         print_goals(bench);
+        code = device_verdict(bench->easy, code);
         if (code == 0 && values[JSON].given)
             code = bench_write_json(bench, values[JSON].text);
     }

@@ -4,6 +4,7 @@
 #include "case.h"
 #include "cli.h"
 #include "demo.h"
+#include "device.h"
 #include "picture.h"
 
 #include <math.h>
@@ -117,6 +118,7 @@ int demo_picture(rapt_easy *easy, const char *device, const char *path)
             w[i]->identity[j * DIM_V + j] = 1;
         code = weigh(easy, i ? window : "causal", w[i]);
     }
+    code = code ? code : device_verdict(easy, code);
     if (!code) {
         snprintf(subtitle, sizeof subtitle,
                  "Computed on %s. Bright stripes: phrases that have come before.", device);

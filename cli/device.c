@@ -53,12 +53,18 @@ int device_open(const char *select, const char *disable, rapt_easy **out_easy)
     return status ? cli_fail_status(status, NULL) : 0;
 }
 
-int device_close(rapt_easy **easy, int code)
+int device_verdict(rapt_easy *easy, int code)
 {
-    uint32_t n = *easy ? rapt_device_validation_messages(rapt_easy_device(*easy)) : 0;
-    rapt_easy_destroy(easy);
+    uint32_t n = easy ? rapt_device_validation_messages(rapt_easy_device(easy)) : 0;
     if (n > 0 && (code == CLI_DONE || code == CLI_CHECK))
         return cli_fail(CLI_DEVICE, "the validation layers wrote %u messages", n);
+    return code;
+}
+
+int device_close(rapt_easy **easy, int code)
+{
+    code = device_verdict(*easy, code);
+    rapt_easy_destroy(easy);
     return code;
 }
 

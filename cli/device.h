@@ -16,7 +16,10 @@ int device_open(const char *select, const char *disable, rapt_easy **out_easy);
  * or CLI_USAGE after a line when RAPT_LOG is none of its words. */
 int device_log(rapt_log *out_log);
 
-/* CLI_DEVICE after a line if the validation layers said anything, else `code`. */
+/* CLI_DEVICE after a line if the validation layers said anything, else `code`: to be asked before
+ * files are written, as those appear only with CLI_DONE and CLI_CHECK. */
+int device_verdict(rapt_easy *easy, int code);
+/* The same, and the end of it. */
 int device_close(rapt_easy **easy, int code);
 
 /* "llvmpipe (LLVM 15.0.6, 256 bits), Mesa 22.3.6" into `text`; returns it. */

@@ -151,6 +151,7 @@ static int run_all(struct sparse_run *run, const struct option_value *values)
                                            run->choices, &choice);
         code = status ? cli_fail_status(status, "--check") : sparse_check(run, &error);
     }
+    code = code ? code : sparse_close_device(run, code);
     if (code)
         return code;
     int checked = sparse_report(run, "chunks", &choice, &error);

@@ -370,12 +370,17 @@ int sparse_open(struct sparse_run *run)
     return code;
 }
 
-int sparse_close(struct sparse_run *run, int code)
+int sparse_close_device(struct sparse_run *run, int code)
 {
     rapt_plan_destroy(&run->plan);
     for (int i = 0; i < S_N_BUFFERS; i++)
         rapt_easy_buffer_destroy(&run->buffers[i]);
-    code = run->easy ? device_close(&run->easy, code) : code;
+    return device_close(&run->easy, code);
+}
+
+int sparse_close(struct sparse_run *run, int code)
+{
+    code = sparse_close_device(run, code);
     free(run->out);
     free(run->lse);
     free(run->gates);

@@ -84,6 +84,8 @@ struct sparse_command {
 int sparse_parse(const struct sparse_command *command, int argc, char **argv,
                  struct option_value *values, struct sparse_run *run);
 int sparse_open(struct sparse_run *run);
+/* The end of the plan and the device; to be called before files are written. */
+int sparse_close_device(struct sparse_run *run, int code);
 int sparse_close(struct sparse_run *run, int code);
 
 uint32_t sparse_kv_len(const rapt_problem *problem, uint32_t b);

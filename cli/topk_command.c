@@ -264,6 +264,7 @@ static int run_all(struct sparse_run *run, const struct option_value *values,
         snprintf(what, sizeof what, "blocks of keys");
     else if (by_blocks)
         snprintf(what, sizeof what, "blocks with %g of the mass", values[BLOCKS + BY_MASS].number);
+    code = code ? code : sparse_close_device(run, code);
     if (code)
         return code;
     int checked = sparse_report(run, what, &choice, &error);

@@ -126,7 +126,7 @@ for option in ("--block-q", "--block-kv"):
 for option in ("--q-pos0", "--kv-pos0"):
     for value in ("x", "1.5", "99999999999", "1073741824", "-1073741824", "2147483647"):
         refused("position", r"pos", "--expr", "full", "--q", "9", option, value, command="mask")
-# 4.1 GiB, which are asked for before any of it is written; twice the queries, whose list alone is beyond the limit
+# 4.1 GiB, asked for before any of it is written; and twice the queries, where one array is beyond the limit
 for tokens in (501000, 1000000):
     refused("table beyond 4 GiB", r"no memory for \d{9,} blocks of a table: fewer queries, or larger blocks, would do",
             "--expr", "causal", "--q", tokens, "--kv", tokens, "--block-q", "16", "--block-kv", "16", command="mask")

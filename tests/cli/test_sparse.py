@@ -145,6 +145,25 @@ def test_topk_blocks():
             assert got == want, (how, h, r, got, want, row)
 
 
+def test_validation_messages():
+    """Exit 4, and so no file, where the layers say anything. Advice, which is asked for here, they always have."""
+    advised = {"RAPT_VALIDATION": "1", "VK_LAYER_VALIDATE_BEST_PRACTICES": "1",
+               "VK_LAYER_ENABLES": "VK_VALIDATION_FEATURE_ENABLE_BEST_PRACTICES_EXT"}
+    out = os.path.join(folder.name, "never.npy")
+    scores = save([0.0] * (HEADS * 2 * 4), shape=(HEADS, 2, 4))
+    one = ["--q", save(Q[:20 * HEADS * D], shape=(20, HEADS, D)), "--k", save(K[:50 * KV_HEADS * D], shape=(50, KV_HEADS, D)),
+           "--v", save(V[:50 * KV_HEADS * D], shape=(50, KV_HEADS, D)), "--out", out]
+    for line in (["attend"], ["moba", "--chunk", "16", "--top-k", "1"],
+                 ["topk", "--block-scores", scores, "--top-k", "1", "--block-q", "16", "--block-kv", "16"]):
+        code, _, stderr = run(RAPT, *line, *one, env=advised)
+        if line == ["attend"] and code == 0:
+            print(f"not looked at: no layers here, or none that advises: {stderr.strip()}")
+            return
+        assert code == 4 and "the validation layers wrote" in stderr, (line, code, stderr)
+        assert not os.path.exists(out), line
+    print("ok validation messages")
+
+
 def test_bad_input():
     scores = save([0.0] * 12, "f4", (3, 4))
     for command, arguments, words in (
