@@ -146,7 +146,10 @@ typedef enum rapt_bound_kind {
 } rapt_bound_kind;
 /* F = max(1, S / 64), S = max(softcap, scale * max||q|| * max||k|| + max|slope * (J - P)| + max|finite
  * bias|): rounding a large score moves its weight by that much. out_type f16 and bf16 add 4e-4 and
- * 3e-3 to the bound on e. Runs the reference; `result` is what the device gave. row_first and row_step
+ * 3e-3 to the bound on e. What drivers flush to zero is not counted in: elements of Q, K and V below
+ * 2^-126 (f32, bf16), and such elements of Q times scale. Queries of N(0, 1) times 2^-100 hold the
+ * bounds; times 2^-115 one element in some thousands is that small, and where K is as large as Q is
+ * small e is 1e-4. Runs the reference; `result` is what the device gave. row_first and row_step
  * as in params: only those rows are compared. */
 RAPT_API rapt_status rapt_reference_check(const rapt_problem *problem,
                                           const rapt_reference_params *params,
