@@ -143,6 +143,34 @@ static void appended_for_any_row(void **state)
     easy = narrow;
 }
 
+/* A pool that is there already; the second sequence begins with the pages of the first. */
+static void ready_pools(void **state)
+{
+    (void)state;
+    enum { N_PAGES = N_KV / PAGE, SHARED = 150 };
+    static uint32_t indices[2 * N_PAGES];
+    const int32_t three_each[3] = {0, 3, 6};
+    const uint32_t indptr[3] = {0, 200, 200 + SHARED + N_PAGES - 200}, last_len[2] = {PAGE, 5};
+    for (uint32_t i = 0; i < indptr[2]; i++) {
+        uint32_t page = i < 200 ? i : i < 200 + SHARED ? i - 200 : i - SHARED;
+        indices[i] = page * 37 % N_PAGES; /* from all pieces */
+    }
+    rapt_problem problem = a_problem();
+    problem.n_seqs = 2;
+    problem.cu_q = three_each;
+    problem.cu_kv = NULL;
+    problem.k.n_elements = problem.v.n_elements = N_PAGES * PAGE * KV_HEADS * DIM;
+    problem.page_size = PAGE;
+    problem.n_pool_pages = N_PAGES;
+    problem.page_indptr = indptr;
+    problem.page_indices = indices;
+    problem.last_page_len = last_len;
+    rapt_easy_options options = {.struct_size = sizeof options, .path = RAPT_PATH_PORTABLE};
+    run("a ready pool", &problem, &options, 4);
+    options.share_prefixes = 1;
+    run("with a prefix that is shared", &problem, &options, 4);
+}
+
 /* What one descriptor binds stays as it is; what four do not is refused with a reason. */
 static void otherwise(void **state)
 {
@@ -175,8 +203,11 @@ static float *numbers(uint64_t seed, size_t n)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pools),     cmocka_unit_test(packed),
-        cmocka_unit_test(appended),  cmocka_unit_test(appended_for_any_row),
+        cmocka_unit_test(pools),
+        cmocka_unit_test(packed),
+        cmocka_unit_test(ready_pools),
+        cmocka_unit_test(appended),
+        cmocka_unit_test(appended_for_any_row),
         cmocka_unit_test(otherwise),
     };
     /* the CPU driver's own rows go by address */
