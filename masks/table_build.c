@@ -62,6 +62,8 @@ static uint32_t find_sets(const struct rapt_table_request *request, struct rapt_
 
 /* -------------------------------------------------------------------------------------- entries */
 
+#define TOO_MANY_BLOCKS "the block table lists 2^32 blocks or more"
+
 static rapt_status reserve(struct builder *builder, size_t n_more)
 {
     struct rapt_block_table *table = builder->table;
@@ -69,7 +71,7 @@ static rapt_status reserve(struct builder *builder, size_t n_more)
     if (n_more <= builder->capacity - n)
         return RAPT_OK;
     if (n + n_more >= UINT32_MAX)
-        return rapt_fail(RAPT_ERROR_CAPACITY, "the block table lists 2^32 blocks or more");
+        return rapt_fail(RAPT_ERROR_CAPACITY, TOO_MANY_BLOCKS);
     size_t capacity = builder->capacity ? 2 * builder->capacity : 1024;
     capacity = capacity < n + n_more ? n + n_more : capacity;
     uint32_t *indices = rapt_alloc_unset(table->allocator, capacity, sizeof *indices);
@@ -351,7 +353,7 @@ static rapt_status reserve_lists(struct builder *builder)
 {
     const struct rapt_table_parts *parts = &builder->table->parts;
     const struct rapt_batch *batch = &builder->request->input.batch;
-    uint64_t n = 0;
+    uint64_t n = 0, n_full = 0;
     for (uint32_t s = 0; s < parts->n_sets; s++)
         for (uint32_t b = 0; b < batch->n_seqs; b++) {
             const uint32_t q_len = rapt_batch_q_len(batch, b);
@@ -367,8 +369,12 @@ static rapt_status reserve_lists(struct builder *builder)
                                          rapt_min_u32(parts->block_q, q_len - first), &may, &full);
                 for (uint32_t i = 0; i < may->n; i += 2)
                     n += may->bounds[i + 1] - may->bounds[i];
+                for (uint32_t i = 0; i < full->n; i += 2)
+                    n_full += full->bounds[i + 1] - full->bounds[i];
             }
         }
+    if (n_full >= UINT32_MAX) /* none of these turn out empty: said before memory is taken */
+        return rapt_fail(RAPT_ERROR_CAPACITY, TOO_MANY_BLOCKS);
     return n < UINT32_MAX ? reserve(builder, (size_t)n) : RAPT_OK;
 }
 

@@ -130,6 +130,8 @@ for option in ("--q-pos0", "--kv-pos0"):
 for tokens in (501000, 1000000):
     refused("table beyond 4 GiB", r"no memory for \d{9,} blocks of a table: fewer queries, or larger blocks, would do",
             "--expr", "causal", "--q", tokens, "--kv", tokens, "--block-q", "16", "--block-kv", "16", command="mask")
+refused("table beyond 2^32 blocks", r"lists 2\^32 blocks or more: fewer queries, or larger blocks, would do", "--expr",
+        "causal", "--q", "1600000", "--kv", "1600000", "--block-q", "16", "--block-kv", "16", command="mask")
 refused("picture nowhere", r"--png none/x.png: (cannot be written|this build has no cairo)", "--expr", "full", "--q", "9",
         "--png", "none/x.png", command="mask")
 finish()
