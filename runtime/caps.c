@@ -180,8 +180,9 @@ static rapt_features supported_features(const struct rapt_physical *physical, in
                                         int debug_utils)
 {
     const VkSubgroupFeatureFlags subgroup =
-        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
-        VK_SUBGROUP_FEATURE_BALLOT_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT |
+        VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT |
+        VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_QUAD_BIT;
     const rapt_caps *caps = &physical->caps;
     rapt_features features = rapt_feature_chain_bits(&physical->chain);
     if (!size_control)

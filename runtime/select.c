@@ -8,18 +8,18 @@
 #include "error.h"
 #include "kernel_table.h"
 #include "numbers.h"
+#include "select_choose.h"
 #include "select_cpu.h"
+#include "select_lanes.h"
 #include "select_matrix.h"
-#include "select_matrix2.h"
 #include "select_rows.h"
 #include "select_tiles.h"
-#include "select_tuned.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define KEYS_PER_ITEM_GPU 65536u
-#define MATRIX_DECODE_ROWS 8u   /* packed rows from which on decode goes to matrix units */
+#define PORTABLE_DECODE_ROWS 4u /* the least of a portable tile of decode */
 #define STAGE_BYTES (32u << 20) /* scratch for staged K/V on the CPU driver, all of it */
 #define STAGE_ROWS_MAX 65536u
 #define STAGE_ROWS_MIN 1024u
@@ -63,17 +63,6 @@ static const char *integer_dot_reason(const rapt_caps *caps,
     return rapt_select_row_reason(caps, find_portable("", request, 1));
 }
 
-/* f16 is rounded no further, and bf16 has fewer digits; f32 is never rounded. */
-static const char *matrix_query_reason(const struct rapt_select_request *request, int row)
-{
-    int is_khr = rapt_kernel_name_ends(row, "_cm") || rapt_kernel_name_ends(row, "_cms");
-    if (request->q_type == request->kv_type || request->q_type == RAPT_TYPE_F16)
-        return NULL;
-    if (request->q_type == RAPT_TYPE_F32)
-        return "queries of f32 are not rounded for them";
-    return is_khr ? NULL : "queries of bf16 go with K/V of bf16 there";
-}
-
 /* The row of a path for the request, whether it can be used or not; in pieces there is "cms" alone.
  */
 static int matrix_row(const char *op, const struct rapt_select_request *request, const char *path)
@@ -81,20 +70,6 @@ static int matrix_row(const char *op, const struct rapt_select_request *request,
     if (request->n_kv_segments > 1)
         return strcmp(path, "cm") == 0 ? rapt_select_find_row(op, request->kv_type, "cms") : -1;
     return rapt_select_find_row(op, request->kv_type, path);
-}
-
-/* A tile of a row on matrix units; NULL, or why there is none. */
-static const char *matrix_tile(const rapt_caps *caps, const struct rapt_select_request *request,
-                               int row, struct rapt_kernel_choice *choice)
-{
-    const char *name = rapt_kernel_name(row);
-    if (name && strncmp(name, "decode_", 7) == 0)
-        return rapt_select_few_rows_tile(caps, request, choice);
-    if (rapt_kernel_name_ends(row, "_cm2"))
-        return rapt_select_tensor_tile(caps, request, choice);
-    if (rapt_kernel_name_ends(row, "_cm2s"))
-        return rapt_select_matrix2_tile(caps, request, choice);
-    return rapt_select_matrix_tile(caps, request, choice);
 }
 
 /* Why products are not left to matrix units by the rows of a path; NULL if they are. */
@@ -110,9 +85,9 @@ static const char *matrix_reason(const rapt_caps *caps, const struct rapt_select
                                           : "no row for K/V of this type";
     const char *why = rapt_select_row_reason(caps, row);
     if (!why)
-        why = matrix_query_reason(request, row);
+        why = rapt_select_matrix_query_reason(request, row);
     if (!why)
-        why = matrix_tile(caps, request, row, &choice);
+        why = rapt_select_row_matrix_tile(caps, request, row, &choice);
     if (!why && request->path == RAPT_PATH_AUTO && request->integer_dot == RAPT_CHOICE_ALWAYS &&
         !integer_dot_reason(caps, request))
         why = "integer dot products were asked for";
@@ -183,39 +158,6 @@ static void stage_choice(const rapt_caps *caps, const struct rapt_select_request
         rapt_max_u32(STAGE_ROWS_MIN, rapt_min_u32(STAGE_ROWS_MAX, STAGE_BYTES / row_bytes)) / 8 * 8;
 }
 
-/* -------------------------------------------------------------------------------- portable rows */
-
-static rapt_status choose_portable(const rapt_caps *caps, const struct rapt_select_request *request,
-                                   int decode, struct rapt_kernel_choice *choice)
-{
-    struct rapt_select_request own = *request;
-    own.integer_dot =
-        rapt_kernel_name_ends(choice->kernel, "_ptd") ? RAPT_CHOICE_ALWAYS : RAPT_CHOICE_NEVER;
-    rapt_status status = rapt_select_tile(caps, &own, decode, choice);
-    rapt_select_fill_spec(request, choice);
-    return status;
-}
-
-static rapt_status choose_matrix(const rapt_caps *caps, const struct rapt_select_request *request,
-                                 struct rapt_kernel_choice *choice)
-{
-    const char *why = matrix_query_reason(request, choice->kernel);
-    if (!why)
-        why = matrix_tile(caps, request, choice->kernel, choice);
-    if (why)
-        return rapt_fail(RAPT_ERROR_UNSUPPORTED, "matrix units: %s", why);
-    rapt_select_fill_spec(request, choice);
-    return RAPT_OK;
-}
-
-/* block_q, block_kv and pages_per_block are for prefill. */
-static struct rapt_select_request without_prefill_knobs(const struct rapt_select_request *request)
-{
-    struct rapt_select_request own = *request;
-    own.block_q = own.block_kv = own.pages_per_block = 0;
-    return own;
-}
-
 /* Workgroup size of the small kernels: what they like, within the device's limits. */
 static uint32_t small_workgroup(const rapt_caps *caps, uint32_t wanted)
 {
@@ -253,12 +195,6 @@ static rapt_status check_request(const rapt_caps *caps, const struct rapt_select
 static const char *const matrix_paths[] = {"cm2", "cm2s", "cm"};
 enum { MATRIX_TENSOR, MATRIX_NV, MATRIX_KHR, N_MATRIX_PATHS };
 
-static int on_matrix_units(int kernel)
-{
-    return rapt_kernel_name_ends(kernel, "_cm2") || rapt_kernel_name_ends(kernel, "_cm2s") ||
-           rapt_kernel_name_ends(kernel, "_cm") || rapt_kernel_name_ends(kernel, "_cms");
-}
-
 /* Rows that tests name. With one of the two given, all work goes to it. */
 static rapt_status find_forced(const struct rapt_select_request *request,
                                struct rapt_selection *out)
@@ -281,6 +217,8 @@ static rapt_status find_forced(const struct rapt_select_request *request,
                 is_own = out->matrix = 1;
                 out->matrix2 |= m != MATRIX_KHR;
             }
+        if (i == 1 && !segments)
+            is_own = is_own || kernel == rapt_select_find_row("decode", request->kv_type, "sg");
         if (family && !segments)
             is_own = kernel == rapt_select_find_row(forced[i].op, request->kv_type, family->path) ||
                      kernel == rapt_select_find_row(forced[i].op, RAPT_TYPE_DEFAULT, family->path);
@@ -294,15 +232,29 @@ static rapt_status find_forced(const struct rapt_select_request *request,
     return RAPT_OK;
 }
 
+/* The row for decode of one token where matrix units and the CPU driver have none. Beside a tile of
+ * a group's rows stands one of more, which a few tokens go to. */
+static void find_lanes_decode(const rapt_caps *caps, const struct rapt_select_request *request,
+                              struct rapt_selection *out)
+{
+    int row = rapt_select_find_row("decode", request->kv_type, "sg");
+    const struct rapt_select_request own = rapt_select_without_prefill_knobs(request);
+    if (out->integer_dot || rapt_select_lanes_reason(caps, &own))
+        return;
+    if (out->few.kernel < 0 && request->n_q_heads / request->n_kv_heads < PORTABLE_DECODE_ROWS - 1)
+        out->few.kernel = out->decode.kernel;
+    out->decode.kernel = row;
+}
+
 /* Why decode beside prefill on matrix units is not there too; NULL if it is. */
 static const char *matrix_decode_reason(const rapt_caps *caps,
                                         const struct rapt_select_request *request, int row)
 {
     struct rapt_kernel_choice choice;
-    const struct rapt_select_request own = without_prefill_knobs(request);
+    const struct rapt_select_request own = rapt_select_without_prefill_knobs(request);
     const char *why = rapt_select_row_reason(caps, row);
     if (!why)
-        why = matrix_query_reason(request, row);
+        why = rapt_select_matrix_query_reason(request, row);
     return why ? why : rapt_select_few_rows_tile(caps, &own, &choice);
 }
 
@@ -318,11 +270,15 @@ static void find_matrix_decode(const rapt_caps *caps, const struct rapt_select_r
     out->integer_dot = !all && integer_dot_reason(caps, request) == NULL;
     out->decode.kernel = all ? row : find_portable("decode", request, out->integer_dot);
     out->few.kernel = why || all ? -1 : row;
+    if (!all)
+        find_lanes_decode(caps, request, out);
     snprintf(
         out->why, sizeof out->why, "prefill%s on matrix units%s%s%s%s", all ? " and decode" : "",
         why   ? ", decode in portable rows: "
         : all ? ""
-              : ", decode of 8 packed rows and more too: fewer leave matrices empty",
+        : rapt_select_by_lanes(out->decode.kernel)
+            ? ", decode of several tokens too: one leaves matrices empty"
+            : ", decode of 8 packed rows and more too: fewer leave matrices empty",
         why ? why : "", no_tensor ? "; not those of workgroups: " : "", no_tensor ? no_tensor : "");
 }
 
@@ -389,6 +345,7 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
                  caps->driver_major, caps->driver_minor, no_matrix);
         return RAPT_OK;
     }
+    find_lanes_decode(caps, request, out);
     int asked = request->integer_dot == RAPT_CHOICE_ALWAYS && no_dot;
     int is_cpu = caps->device_type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     snprintf(out->why, sizeof out->why, "portable rows%s: %s%sno matrix units: %s%s%s",
@@ -425,98 +382,6 @@ static uint32_t target_items(const rapt_caps *caps)
     }
 }
 
-/* One kernel each, for rapt_select_tuned. */
-static rapt_status choose_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
-                                  struct rapt_kernel_choice *choice)
-{
-    const struct rapt_cpu_family *family = rapt_select_cpu_family(choice->kernel);
-    uint32_t rows, keys;
-    if (!family)
-        return on_matrix_units(choice->kernel) ? choose_matrix(caps, request, choice)
-                                               : choose_portable(caps, request, 0, choice);
-    if (!rapt_select_cpu_tile(family, caps, request, &rows, &keys))
-        return rapt_fail(RAPT_ERROR_ARGUMENT, "the CPU driver's own rows have no such tile");
-    rapt_select_cpu_prefill(family, caps, request, choice);
-    rapt_select_fill_spec(request, choice);
-    return RAPT_OK;
-}
-
-static rapt_status choose_decode(const rapt_caps *caps, const struct rapt_select_request *request,
-                                 struct rapt_kernel_choice *choice)
-{
-    if (on_matrix_units(choice->kernel))
-        return choose_matrix(caps, request, choice);
-    if (!rapt_select_cpu_family(choice->kernel))
-        return choose_portable(caps, request, 1, choice);
-    rapt_select_cpu_decode(caps, request, choice);
-    rapt_select_fill_spec(request, choice);
-    return RAPT_OK;
-}
-
-/* Candidates of a kernel (`rapt tune`): its list's, or what its knobs may say. On CPUs they are
- * bounded by what compiles in seconds. */
-static rapt_status tune_prefill(const rapt_caps *caps, const struct rapt_select_request *request,
-                                struct rapt_selection *out)
-{
-    struct rapt_tile_source source = {.choose = choose_prefill};
-    const struct rapt_cpu_family *family = rapt_select_cpu_family(out->prefill.kernel);
-    int knobs = request->block_q || request->block_kv || request->pages_per_block ||
-                request->shared_memory_limit;
-    if (family) {
-        uint32_t lanes = caps->subgroup_size;
-        source.most_work =
-            2 * family->step_limit * lanes / (request->head_dim + request->head_dim_v);
-        for (uint32_t i = 0; i < 4; i++) {
-            source.rows[i] = i < 3 ? lanes << i : 0;
-            source.keys[i] = 1u << i;
-        }
-    } else if (on_matrix_units(out->prefill.kernel)) {
-        rapt_select_matrix_candidates(caps, 64, &source);
-    } else {
-        source.n_listed = rapt_select_n_tiles(0);
-    }
-    return rapt_select_tuned(caps, request, &source, request->tile_prefill, knobs, 0, &out->prefill,
-                             &out->prefill_tile);
-}
-
-static rapt_status tune_decode(const rapt_caps *caps, const struct rapt_select_request *request,
-                               struct rapt_selection *out)
-{
-    struct rapt_tile_source source = {.choose = choose_decode};
-    const struct rapt_select_request own = without_prefill_knobs(request);
-    if (on_matrix_units(out->decode.kernel))
-        rapt_select_matrix_candidates(caps, 32, &source);
-    else if (!rapt_select_cpu_family(out->decode.kernel))
-        source.n_listed = rapt_select_n_tiles(1);
-    return rapt_select_tuned(
-        caps, &own, &source, request->tile_decode, request->shared_memory_limit != 0,
-        request->n_q_heads / request->n_kv_heads, &out->decode, &out->decode_tile);
-}
-
-/* Packed rows of a sequence up to which decode on matrix units takes it: two tiles, as long as a
- * tile of prefill would be half empty with them. */
-static uint32_t most_matrix_rows(const struct rapt_select_request *request,
-                                 const struct rapt_selection *out, uint32_t rows)
-{
-    if (request->force_decode)
-        return 2 * rows;
-    return rapt_max_u32(rows, rapt_min_u32(2 * rows, out->prefill.rows / 2));
-}
-
-static rapt_status tune_few(const rapt_caps *caps, const struct rapt_select_request *request,
-                            struct rapt_selection *out)
-{
-    struct rapt_tile_source source = {.choose = choose_decode};
-    const struct rapt_select_request own = without_prefill_knobs(request);
-    rapt_select_matrix_candidates(caps, 32, &source);
-    rapt_status status =
-        rapt_select_tuned(caps, &own, &source, request->tile_few, request->shared_memory_limit != 0,
-                          request->n_q_heads / request->n_kv_heads, &out->few, &out->few_tile);
-    out->few_least = MATRIX_DECODE_ROWS;
-    out->few_most = most_matrix_rows(request, out, out->few.rows);
-    return status;
-}
-
 static rapt_status choose_attention(const rapt_caps *caps,
                                     const struct rapt_select_request *request,
                                     struct rapt_selection *out)
@@ -535,11 +400,11 @@ static rapt_status choose_attention(const rapt_caps *caps,
         status = check_row(caps, "stage", out->stage.kernel);
     }
     if (status == RAPT_OK && out->prefill.kernel >= 0)
-        status = tune_prefill(caps, request, out);
+        status = rapt_select_tune_prefill(caps, request, out);
     if (status == RAPT_OK && out->decode.kernel >= 0)
-        status = tune_decode(caps, request, out);
+        status = rapt_select_tune_decode(caps, request, out);
     if (status == RAPT_OK && out->few.kernel >= 0)
-        status = tune_few(caps, request, out);
+        status = rapt_select_tune_few(caps, request, out);
     return status;
 }
 
@@ -564,8 +429,10 @@ rapt_status rapt_select(const rapt_caps *caps, const struct rapt_select_request 
         return status;
     int cpu_decode = rapt_select_cpu_family(out->decode.kernel) != NULL;
     out->decode_rows = cpu_decode ? rapt_max_u32(4, 2 * out->decode.rows) : out->decode.rows;
-    if (on_matrix_units(out->decode.kernel))
-        out->decode_rows = most_matrix_rows(request, out, out->decode.rows);
+    if (rapt_select_by_lanes(out->decode.kernel) && out->few.kernel < 0)
+        out->decode_rows = rapt_max_u32(PORTABLE_DECODE_ROWS, out->decode.rows);
+    if (rapt_select_on_matrix_units(out->decode.kernel))
+        out->decode_rows = rapt_select_most_matrix_rows(request, out, out->decode.rows);
     out->target_items = target_items(caps);
     out->max_keys_per_item = request->max_keys_per_item ? request->max_keys_per_item
                              : out->cpu                 ? 1u << 30

@@ -11,6 +11,32 @@
 #define VENDOR_NVIDIA 0x10deu
 #define VENDOR_QUALCOMM 0x5143u
 
+struct lanes_row {
+    uint32_t vendor;
+    uint8_t dims[4], keys[4], wide_words;
+};
+
+static void choose_lanes(const rapt_caps *caps, struct rapt_tile_budget *budget)
+{
+    static const struct lanes_row rows[] = {
+        {VENDOR_AMD, {16, 16, 16, 16}, {8, 4, 4, 2}, 1},
+        {VENDOR_INTEL, {16, 0, 0, 0}, {4, 0, 0, 0}, 1},
+        {VENDOR_NVIDIA, {16, 16, 16, 0}, {4, 4, 2, 0}, 0},
+        {VENDOR_QUALCOMM, {32, 16, 8, 8}, {4, 4, 4, 2}, 1},
+    };
+    static const struct lanes_row gcn = {VENDOR_AMD, {16, 16, 16, 0}, {4, 4, 2, 0}, 1};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct lanes_row *row = &rows[i];
+        if (caps->vendor_id != row->vendor)
+            continue;
+        if (row->vendor == VENDOR_AMD && caps->min_subgroup_size == 64)
+            row = &gcn;
+        memcpy(budget->lane_dims, row->dims, sizeof row->dims);
+        memcpy(budget->lane_keys, row->keys, sizeof row->keys);
+        budget->wide_words = row->wide_words;
+    }
+}
+
 /* Found with their compilers (tests/vendor). RDNA runs eight subgroups of 32 lanes on a SIMD where
  * a lane has 128 bytes of shared memory and some 128 registers: fewer than that its compiler takes
  * of itself where shared memory does not forbid the eighth subgroup. GCN (subgroups of 64 alone)
@@ -19,14 +45,21 @@
  * throughput, worth tiles of half the rows and a narrower slice. Intel gives a lane those 128 in
  * the narrowest subgroups a device has, half of them in the next. Qualcomm gives a lane half in
  * workgroups of 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's
- * on as many as its narrowest subgroups have. */
+ * on as many as its narrowest subgroups have.
+ *
+ * Lanes of a key in decode_*_sg: what took fewest cycles with room for several subgroups, and fewer
+ * than portable tiles. Intel's registers do not hold the output of four rows, GCN's not that of
+ * eight. */
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
 {
     struct rapt_tile_budget budget = {.registers = 144,
                                       .decode_registers = 90,
                                       .decode_shared_bytes = 128,
                                       .matrix_registers = 256,
-                                      .matrix_subgroup_size = caps->subgroup_size};
+                                      .matrix_subgroup_size = caps->subgroup_size,
+                                      .lane_dims = {16},
+                                      .lane_keys = {4},
+                                      .lane_subgroup_size = caps->subgroup_size};
     if (caps->vendor_id == VENDOR_AMD) {
         budget.matrix_subgroup_size = 32;
         budget.few_rows_shared_bytes = 128;
@@ -37,15 +70,18 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
         budget.prefill_registers = 70;
         budget.decode_shared_bytes = 85;
     }
-    if (caps->vendor_id == VENDOR_QUALCOMM)
+    if (caps->vendor_id == VENDOR_QUALCOMM) {
         budget.decode_registers = budget.registers;
+        budget.lane_subgroup_size = caps->min_subgroup_size;
+    }
     if (caps->vendor_id == VENDOR_INTEL) {
         budget.registers = budget.decode_registers = 62;
         budget.matrix_registers = 128;
-        budget.matrix_subgroup_size = caps->min_subgroup_size;
+        budget.matrix_subgroup_size = budget.lane_subgroup_size = caps->min_subgroup_size;
         if (caps->features & RAPT_FEATURE_SUBGROUP_SIZE_CONTROL)
             budget.subgroup_size = caps->min_subgroup_size;
     }
+    choose_lanes(caps, &budget);
     return budget;
 }
 

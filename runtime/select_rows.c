@@ -13,7 +13,7 @@ const char *rapt_kernel_unsupported_reason(const rapt_caps *caps, int kernel)
         "needs storage16 (storageBuffer16BitAccess)",
         "needs storage8 (storageBuffer8BitAccess)",
         "needs int64 (shaderInt64)",
-        "needs subgroup (subgroup arithmetic and shuffle in compute)",
+        "needs subgroup (subgroup arithmetic, shuffle, quads and votes in compute)",
         "needs subgroup_size_control (VK_EXT_subgroup_size_control)",
         "needs buffer_device_address (VK_KHR_buffer_device_address)",
         "needs push_descriptor (VK_KHR_push_descriptor)",

@@ -26,6 +26,11 @@ struct rapt_tile_budget {
     uint32_t matrix_registers;      /* of kernels on matrix units, as select_matrix.c counts them */
     uint32_t matrix_subgroup_size;  /* theirs, to ask for where there are several */
     uint32_t few_rows_shared_bytes; /* of a lane in decode on matrix units; 0 = any */
+    /* decode_*_sg with 1, 2, 4 and 8 rows: dims of the output in a lane, 0 = portable tiles are
+     * better; keys of a lane group */
+    uint8_t lane_dims[4], lane_keys[4];
+    uint32_t lane_subgroup_size; /* theirs, to ask for where there are several */
+    uint32_t wide_words;         /* the driver makes wide loads of words at any place */
 };
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select_budget.c */
 /* Keys of one KV head whose K and V half of the device's last cache holds; 0 = CPU drivers. */

@@ -57,6 +57,28 @@ static inline uint32_t rapt_tile_dot_shared_bytes(const uint32_t spec[RAPT_N_SPE
     return 16 * vec4s + (key_bytes + 4) * block_kv + 4 * block_q * slices + 8 * block_q + 8;
 }
 
+/* decode_*_sg (lib/key_lanes.glsl): a workgroup is whole subgroups of SUBGROUP lanes.
+ *
+ *   TILE_A  keys a lane group takes at a time, a power of two up to 16; in pages, at most a page
+ *   TILE_B  lanes that share a key, a power of two, at least 4
+ *   TILE_C  1 = the driver makes wide loads of words, 0 = vectors where rows are aligned
+ *
+ * BLOCK_Q is a power of two up to 8, BLOCK_Q * TILE_A at least 4, BLOCK_KV WG_SIZE / TILE_B * TILE_A. A lane
+ * holds BLOCK_Q rows times DV / TILE_B dims of the output, and fetches eight at a time. */
+static inline uint32_t rapt_tile_group_dims(uint32_t dims, uint32_t lanes)
+{
+    return (dims + lanes * 8 - 1) / (lanes * 8) * 8;
+}
+
+static inline uint32_t rapt_tile_lanes_shared_bytes(const uint32_t spec[RAPT_N_SPECS])
+{
+    uint32_t lanes = spec[RAPT_SPEC_TILE_B], block_q = spec[RAPT_SPEC_BLOCK_Q];
+    uint32_t subgroups = spec[RAPT_SPEC_WG_SIZE] / spec[RAPT_SPEC_SUBGROUP];
+    uint32_t q = lanes * rapt_tile_group_dims(spec[RAPT_SPEC_HEAD_DIM], lanes);
+    uint32_t out = lanes * rapt_tile_group_dims(spec[RAPT_SPEC_HEAD_DIM_V], lanes);
+    return 4 * block_q * (q + subgroups * (out + 2));
+}
+
 /* prefill_*_cm (lib/matrix.glsl): a workgroup is BLOCK_Q / (STRIPS * M) groups of COLUMNS subgroups.
  *
  *   TILE_A  the shape of the matrices: M | N << 8 | K << 16

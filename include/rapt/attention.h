@@ -182,9 +182,9 @@ typedef struct rapt_plan_info {
     uint32_t n_prefill_tiles, n_decode_tiles;
     const char *prefill_tile_from, *decode_tile_from;
     uint32_t prefill_tile[RAPT_TILE_NUMBERS], decode_tile[RAPT_TILE_NUMBERS];
-    /* Decode on matrix units beside a decode_kernel that is not: takes the sequences of
-     * few_rows_least to few_rows_most packed rows (query tokens times head_group). NULL = unused.
-     */
+    /* Decode of several tokens beside a decode_kernel for one, on matrix units where there are some:
+     * takes the sequences of few_rows_least to few_rows_most packed rows (query tokens times
+     * head_group). NULL = unused. */
     const char *few_rows_kernel;
     uint32_t few_rows_least, few_rows_most, n_few_rows_tiles;
     const char *few_rows_tile_from;

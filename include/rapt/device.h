@@ -23,7 +23,7 @@ typedef uint64_t rapt_features;
 #define RAPT_FEATURE_STORAGE_16BIT (1ull << 2)         /* "storage16": storageBuffer16BitAccess */
 #define RAPT_FEATURE_STORAGE_8BIT (1ull << 3)          /* "storage8": storageBuffer8BitAccess */
 #define RAPT_FEATURE_INT64 (1ull << 4)                 /* "int64": shaderInt64 */
-#define RAPT_FEATURE_SUBGROUP (1ull << 5)              /* "subgroup": arithmetic, ballot, shuffle */
+#define RAPT_FEATURE_SUBGROUP (1ull << 5)              /* "subgroup": arithmetic, ballot, quad, shuffle, vote */
 #define RAPT_FEATURE_SUBGROUP_SIZE_CONTROL (1ull << 6) /* "subgroup_size_control" */
 #define RAPT_FEATURE_BUFFER_DEVICE_ADDRESS (1ull << 7) /* "buffer_device_address" */
 #define RAPT_FEATURE_PUSH_DESCRIPTOR (1ull << 8)       /* "push_descriptor": VK_KHR_push_descriptor */

@@ -56,9 +56,18 @@ struct key_place {
 #endif
 };
 
-/* Key j of a sequence. It exists (the caller clamps); table entries are clamped to the table and page
- * ids to the pool, whatever a table says. */
-key_place find_key(uint seq, uint kv_head, uint j)
+/* The page of key j of a sequence, which exists (the caller clamps); 0 where there are none. Table entries
+ * are clamped to the table and page ids to the pool, whatever a table says. */
+uint page_of(uint seq, uint j)
+{
+    if (!wants(RAPT_FEAT_PAGED))
+        return 0;
+    uint entry = min(j >> header.page_shift, max(step_words[seq + SEQ_N_PAGES], 1u) - 1u);
+    uint page = step_words[header.pages_word + step_words[seq + SEQ_PAGE_FIRST] + entry];
+    return min(page, max(header.n_pages, 1u) - 1u);
+}
+
+key_place place_in(uint seq, uint kv_head, uint page, uint j)
 {
     key_place at;
     at.element = uvec2(push.k_base, push.v_base) +
@@ -71,9 +80,6 @@ key_place find_key(uint seq, uint kv_head, uint j)
     at.piece = 0;
 #endif
     if (wants(RAPT_FEAT_PAGED)) {
-        uint entry = min(j >> header.page_shift, max(step_words[seq + SEQ_N_PAGES], 1u) - 1u);
-        uint page = step_words[header.pages_word + step_words[seq + SEQ_PAGE_FIRST] + entry];
-        page = min(page, max(header.n_pages, 1u) - 1u);
 #if HAS_SCALES
         at.scale += page * uvec2(header.k_scale_page_stride, header.v_scale_page_stride);
 #endif
@@ -96,6 +102,12 @@ key_place find_key(uint seq, uint kv_head, uint j)
 #endif
     at.element += j * uvec2(header.k_token_stride, header.v_token_stride);
     return at;
+}
+
+/* Key j, which exists. */
+key_place find_key(uint seq, uint kv_head, uint j)
+{
+    return place_in(seq, kv_head, page_of(seq, j), j);
 }
 
 /* Whether in the elements all of K's rows (x) and all of V's (y) start at these bits are 0. */

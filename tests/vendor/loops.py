@@ -295,6 +295,25 @@ def key_loop(blocks, loops, held):
     return min(own, key=lambda h: len(loops[h]))
 
 
+def cheapest_way(blocks, dom, body, header, kept, weights):
+    """Blocks of the way around the loop that costs least where those of `kept` are free."""
+    best, todo = {header: (0.0, ())}, [header]
+    ends = []
+    while todo:
+        name = todo.pop()
+        cost, way = best[name]
+        for to in blocks[name].next:
+            if to == header:
+                ends.append(best[name])
+            if to not in body or to in dom[name]:
+                continue
+            more = 0.0 if to in kept else weights[to] * blocks[to].cycles
+            if to not in best or cost + more < best[to][0]:
+                best[to] = (cost + more, way + (() if to in kept else (to,)))
+                todo.append(to)
+    return set(min(ends)[1]) if ends else set()
+
+
 def read_pass(text, chip, lanes, share, outer_times):
     """share: multiply-adds that a subgroup at work on a tile does in a pass."""
     blocks = blocks_of(text, chip, lanes)
@@ -313,6 +332,7 @@ def read_pass(text, chip, lanes, share, outer_times):
     for h, b in sorted(inner.items(), key=lambda x: -len(x[1])):
         if h in always or held[h]:
             always |= set.intersection(*(dom[x] for x in before[h] if x in b)) & b
+    weights = {}
     for x in body:
         weight = 1
         for h, b in inner.items():
@@ -321,8 +341,10 @@ def read_pass(text, chip, lanes, share, outer_times):
         out.most_n += weight * block.n
         out.most_cycles += weight * block.cycles
         out.macs += weight * block.macs
-        if x in always or block.macs:
-            out.least_n += weight * block.n
-            out.least_cycles += weight * block.cycles
+        weights[x] = weight
+    kept = {x for x in body if x in always or blocks[x].macs}
+    for x in kept | cheapest_way(blocks, dom, body, header, kept, weights):
+        out.least_n += weights[x] * blocks[x].n
+        out.least_cycles += weights[x] * blocks[x].cycles
     out.inner = sorted((times[h], held[h]) for h in inner)
     return out

@@ -127,6 +127,8 @@ static void add_line(struct table *table, const char *use, const struct shape *s
              shape->head_dim, shape->head_dim_v, shape->group, shape->how);
     if (table->subgroup)
         choice->required_subgroup_size = table->subgroup;
+    if (table->subgroup && choice->spec[RAPT_SPEC_SUBGROUP])
+        choice->spec[RAPT_SPEC_SUBGROUP] = table->subgroup;
     if (choice->kernel < 0 ||
         (table->only && strncmp(key, table->only, strlen(table->only)) != 0) ||
         is_known(table, choice))
