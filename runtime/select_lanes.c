@@ -93,7 +93,7 @@ const char *rapt_select_lanes_tile(const rapt_caps *caps, const struct rapt_sele
     }
     if (request->kv_type == RAPT_TYPE_F32 && dims > 16) /* twice the words on their way */
         dims /= 2;
-    else if (request->kv_type == RAPT_TYPE_F32 && keys * rows >= 8)
+    else if (request->kv_type == RAPT_TYPE_F32 && keys > 1 && keys * rows >= 8)
         keys /= 2;
     uint32_t lanes = rapt_min_u32(lanes_of(request, dims), subgroup);
     uint32_t workgroup = rapt_max_u32(WORKGROUP, subgroup);
