@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "caps.h"
 
+#include "select.h"
+
 #include "device.h"
 #include "error.h"
 
@@ -196,8 +198,12 @@ static rapt_features supported_features(const struct rapt_physical *physical, in
         features |= RAPT_FEATURE_PRIORITY;
     if (debug_utils)
         features |= RAPT_FEATURE_DEBUG_UTILS;
-    if (is_cpu_driver(caps))
+    if (is_cpu_driver(caps)) {
         features |= RAPT_FEATURE_CPU_ROWS;
+        /* Told to use vectors of 512 bits, its compiler dies of any matrix (seen: Mesa 26.1). */
+        if (caps->subgroup_size > 8)
+            features &= ~RAPT_MATRIX_FEATURES;
+    }
     return rapt_features_close(features);
 }
 

@@ -308,6 +308,9 @@ static int find_matrix(const rapt_caps *caps, const struct rapt_select_request *
     return 0;
 }
 
+static const char in_wide_vectors[] = " (where the processor has vectors of 512 bits, prefill is faster "
+                                      "with LP_NATIVE_VECTOR_WIDTH=512 in the environment)";
+
 /* The rows of attention itself. */
 static rapt_status find_attention(const rapt_caps *caps, const struct rapt_select_request *request,
                                   struct rapt_selection *out)
@@ -332,17 +335,19 @@ static rapt_status find_attention(const rapt_caps *caps, const struct rapt_selec
         int large = strcmp(family->path, "lpb") == 0 && dims > 512;
         out->prefill.kernel =
             rapt_select_find_row("prefill", RAPT_TYPE_DEFAULT, large ? "lp" : family->path);
-        /* decode_*_lp is written for 8 lanes; the form for older versions takes any number */
-        int wide = strcmp(family->path, "lp") == 0 && caps->subgroup_size != 8;
+        /* decode_*_lp is written for 8 or 16 lanes; the form for older versions takes any number */
+        int wide = strcmp(family->path, "lp") == 0 && caps->subgroup_size != 8 &&
+                   caps->subgroup_size != 16;
         const char *path = wide ? "lpb" : family->path;
         int decode = rapt_select_find_row("decode", request->kv_type, path);
         if (strcmp(path, "lps") == 0 && dims > 512)
             decode = -1; /* each load is a loop: many of them take long to compile */
         out->decode.kernel =
             rapt_select_row_reason(caps, decode) ? -1 : decode; /* prefill takes all, then */
+        int narrow = strcmp(family->path, "lp") == 0 && caps->subgroup_size == 8;
         snprintf(out->why, sizeof out->why,
-                 "the CPU driver's own rows for Mesa %u.%u; no matrix units: %s",
-                 caps->driver_major, caps->driver_minor, no_matrix);
+                 "the CPU driver's own rows for Mesa %u.%u%s; no matrix units: %s",
+                 caps->driver_major, caps->driver_minor, narrow ? in_wide_vectors : "", no_matrix);
         return RAPT_OK;
     }
     find_lanes_decode(caps, request, out);

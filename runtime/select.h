@@ -9,6 +9,9 @@
 
 #include "args.h"
 
+#define RAPT_MATRIX_FEATURES \
+    (RAPT_FEATURE_COOPMAT | RAPT_FEATURE_COOPMAT2 | RAPT_FEATURE_COOPMAT2_TENSOR)
+
 struct rapt_select_request {
     uint32_t n_q_heads, n_kv_heads;
     uint32_t head_dim, head_dim_v;

@@ -32,6 +32,9 @@ const char *rapt_kernel_unsupported_reason(const rapt_caps *caps, int kernel)
     uint32_t n_bindings = 0;
     for (uint32_t bits = rapt_kernel_bindings(kernel); bits; bits &= bits - 1)
         n_bindings++;
+    if ((missing & RAPT_MATRIX_FEATURES) && (caps->supported & RAPT_FEATURE_CPU_ROWS) &&
+        caps->subgroup_size > 8)
+        return "the CPU driver's compiler dies of matrices when its vectors have 512 bits";
     for (uint32_t bit = 0; bit < RAPT_N_FEATURES; bit++)
         if (missing & (1ull << bit))
             return needs[bit];

@@ -100,8 +100,8 @@ void main()
     } while (at < R * D);
 
     lp_kv kv = load_kv(item.seq_word, item.kv_head);
-    uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
-    uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
+    uint64_t k_start = long_of(uvec2(push.k_lo, push.k_hi));
+    uint64_t v_start = long_of(uvec2(push.v_lo, push.v_hi));
     uint first = first_keys(item), v_nans[WORDS_V / 2][2];
     [[unroll]] for (uint w = 0; w < WORDS_V / 2; w++)
         v_nans[w][0] = v_nans[w][1] = 0;

@@ -178,7 +178,7 @@ void add_kept(uint64_t base, uint first_dim, uint n_keys, uint lane_zero)
  * in a register of lanes, and addresses become gathers. So all offsets are used once before the loops. */
 void make_offsets()
 {
-    uint64_t work = packUint2x32(uvec2(push.work_lo, push.work_hi));
+    uint64_t work = long_of(uvec2(push.work_lo, push.work_hi));
     uint64_t k = work + 4 * uint64_t(HEADER(stage_k_word));
     uint64_t v = work + 4 * uint64_t(HEADER(stage_v_word));
     float touched = 0.0;
@@ -289,7 +289,7 @@ void main()
     uint k_base = (push.work_base + HEADER(stage_k_word) + item.stage_row * D) / 4;
     uint v_base = (push.work_base + HEADER(stage_v_word) + item.stage_row * DV) / 4;
 #else
-    uint64_t work = packUint2x32(uvec2(push.work_lo, push.work_hi));
+    uint64_t work = long_of(uvec2(push.work_lo, push.work_hi));
     uint64_t k_base = work + 4 * (HEADER(stage_k_word) + uint64_t(item.stage_row * D));
     uint64_t v_base = work + 4 * (HEADER(stage_v_word) + uint64_t(item.stage_row * DV));
 #ifdef LP_UNIFORM

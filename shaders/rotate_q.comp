@@ -106,7 +106,8 @@ void main()
     bool scaled = i < n_pairs && (rope.kind & RAPT_ROPE_BY_TABLE) == 0;
     AT from = AT(token - STEP(seq + SEQ_Q_ROW)) * push.rapt_append_k_token_stride;
 #ifdef BY_ADDRESS
-    from += packUint2x32(uvec2(STEP(base_word), STEP(base_word + 1)));
+    /* not packUint2x32: lp_common.glsl's long_of */
+    from += uint64_t(STEP(base_word)) + (uint64_t(STEP(base_word + 1)) << 32);
 #else
     from += push.q_base + STEP(base_word);
 #endif

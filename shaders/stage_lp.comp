@@ -64,7 +64,7 @@ void stage_row(lp_kv kv, uint j, bool there, bool k, uint64_t from, uint64_t to,
                 Floats(at).at[0] = x[0];
         } else if (PER_WORD == 2) {
             if (d < dims)
-                Longs(at).at[0] = packUint2x32(floatBitsToUint(vec2(x[0], x[1 % x.length()])));
+                store_eight(at, floatBitsToUint(vec2(x[0], x[1 % x.length()])));
         } else {
             quad_pair quads = quads_of(x);
             store_quad(to, d, dims, quads.a);
@@ -82,9 +82,9 @@ void ask_for(uint64_t row, uint dims)
 
 void stage_keys(lp_kv kv, uint kv_begin, uint n_keys, uint row, uint limit)
 {
-    uint64_t k_start = packUint2x32(uvec2(push.k_lo, push.k_hi));
-    uint64_t v_start = packUint2x32(uvec2(push.v_lo, push.v_hi));
-    uint64_t work = packUint2x32(uvec2(push.work_lo, push.work_hi));
+    uint64_t k_start = long_of(uvec2(push.k_lo, push.k_hi));
+    uint64_t v_start = long_of(uvec2(push.v_lo, push.v_hi));
+    uint64_t work = long_of(uvec2(push.work_lo, push.work_hi));
     uint64_t k_to = work + 4 * uint64_t(HEADER(stage_k_word));
     uint64_t v_to = work + 4 * uint64_t(HEADER(stage_v_word));
     uint n = 0, last = max(limit, 1) - 1;
@@ -114,7 +114,7 @@ void store_staged(uint word, uint row, uint dims, uint d, vec4 x)
 #ifdef LP_SSBO
     work_quads[(push.work_base + w) / 4] = x;
 #else
-    Quads(packUint2x32(uvec2(push.work_lo, push.work_hi)) + uint64_t(w) * 4).at[0] = x;
+    Quads(long_of(uvec2(push.work_lo, push.work_hi)) + uint64_t(w) * 4).at[0] = x;
 #endif
 }
 
@@ -124,8 +124,8 @@ uint touched = 0;
 /* One word of every cache line of a row: the copy below would wait for each in turn. */
 void ask_for_key(lp_kv kv, uint j, bool k, uint dims)
 {
-    uint64_t from = (k ? packUint2x32(uvec2(push.k_lo, push.k_hi))
-                       : packUint2x32(uvec2(push.v_lo, push.v_hi))) +
+    uint64_t from = (k ? long_of(uvec2(push.k_lo, push.k_hi))
+                       : long_of(uvec2(push.v_lo, push.v_hi))) +
                     key_index(kv, j, k) * 2;
     [[unroll]] for (uint d = 0; d < dims; d += 32)
         touched ^= Words(from + uint64_t(d * 2)).at[0];
@@ -134,10 +134,10 @@ void ask_for_key(lp_kv kv, uint j, bool k, uint dims)
 /* As stage_key, of 16-bit floats: a gather and a scatter cost by their elements, not by their width. */
 void copy_key(lp_kv kv, uint j, bool there, bool k, uint word, uint row, uint dims)
 {
-    uint64_t from = (k ? packUint2x32(uvec2(push.k_lo, push.k_hi))
-                       : packUint2x32(uvec2(push.v_lo, push.v_hi))) +
+    uint64_t from = (k ? long_of(uvec2(push.k_lo, push.k_hi))
+                       : long_of(uvec2(push.v_lo, push.v_hi))) +
                     key_index(kv, j, k) * 2;
-    uint64_t to = packUint2x32(uvec2(push.work_lo, push.work_hi)) + uint64_t(word) * 4 +
+    uint64_t to = long_of(uvec2(push.work_lo, push.work_hi)) + uint64_t(word) * 4 +
                   uint64_t(row / 8 * 8 * dims + row % 8 * 4) * 2;
     uint d = 0;
     do {

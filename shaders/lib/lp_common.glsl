@@ -48,6 +48,7 @@ layout(buffer_reference, std430, buffer_reference_align = 2) buffer Halves { uin
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Pairs { uvec2 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Longs { uint64_t at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Quads { vec4 at[]; };
+
 #define STEP(word) Words(uvec2(push.step_lo, push.step_hi)).at[word]
 #define WORK(word) Floats(uvec2(push.work_lo, push.work_hi)).at[word]
 #endif
@@ -78,12 +79,27 @@ const uint SEQ_Q_ROW = 0, SEQ_KV_LEN = 2, SEQ_KV_LIMIT = 3, SEQ_Q_POS0 = 4, SEQ_
            SEQ_PAGE_FIRST = 6, SEQ_N_PAGES = 7, SEQ_Q_BASE = 8, SEQ_K_BASE = 10, SEQ_V_BASE = 12,
            SEQ_OUT_BASE = 14, SEQ_BIAS_BASE = 16, SEQ_K_SCALE_BASE = 20, SEQ_V_SCALE_BASE = 22;
 
+#ifndef LP_SSBO
+/* packUint2x32. With 16 lanes that overruns the stack of Mesa 26.1's compiler, if lanes may differ. */
+uint64_t long_of(uvec2 x)
+{
+    return gl_WorkGroupSize.x <= 8 ? packUint2x32(x) : uint64_t(x.x) + (uint64_t(x.y) << 32);
+}
+
+/* A scatter costs by the number of its elements, whatever their width: eight bytes are stored at once.
+ * Addresses need not be multiples of eight on this driver. */
+void store_eight(uint64_t address, uvec2 x)
+{
+    Longs(address).at[0] = long_of(x);
+}
+#endif
+
 LP_INDEX index_at(uint word)
 {
 #ifdef LP_SSBO
     return STEP(word);
 #else
-    return packUint2x32(uvec2(STEP(word), STEP(word + 1)));
+    return long_of(uvec2(STEP(word), STEP(word + 1)));
 #endif
 }
 

@@ -24,8 +24,8 @@ uint word_at(uint byte, bool k)
 /* A row may start at any element; this driver's loads do not mind. */
 uint word_at(uint64_t byte, bool k)
 {
-    uint64_t start = k ? packUint2x32(uvec2(push.k_lo, push.k_hi))
-                       : packUint2x32(uvec2(push.v_lo, push.v_hi));
+    uint64_t start = k ? long_of(uvec2(push.k_lo, push.k_hi))
+                       : long_of(uvec2(push.v_lo, push.v_hi));
     return Words(start + byte).at[0];
 }
 #endif
@@ -53,8 +53,8 @@ float scale_at(uint i, bool k)
 #else
 float scale_at(uint64_t i, bool k)
 {
-    uint64_t start = k ? packUint2x32(uvec2(push.k_scale_lo, push.k_scale_hi))
-                       : packUint2x32(uvec2(push.v_scale_lo, push.v_scale_hi));
+    uint64_t start = k ? long_of(uvec2(push.k_scale_lo, push.k_scale_hi))
+                       : long_of(uvec2(push.v_scale_lo, push.v_scale_hi));
     if (KV_TYPE != RAPT_STORE_INT4 && (HEADER(scale_kind) & 0xffu) == RAPT_STORE_F32)
         return Floats(start + i * 4).at[0];
     return unpackHalf2x16(uint(Halves(start + i * 2).at[0])).x;
@@ -164,8 +164,8 @@ float block_scale(LP_INDEX row, LP_INDEX scales, uint block, bool k)
 #if KV_TYPE == RAPT_STORE_INT4 && !defined(LP_SSBO)
 uint scale_pair(uint64_t scales, uint block, uint n, bool k)
 {
-    uint64_t at = (k ? packUint2x32(uvec2(push.k_scale_lo, push.k_scale_hi))
-                     : packUint2x32(uvec2(push.v_scale_lo, push.v_scale_hi))) +
+    uint64_t at = (k ? long_of(uvec2(push.k_scale_lo, push.k_scale_hi))
+                     : long_of(uvec2(push.v_scale_lo, push.v_scale_hi))) +
                   (scales + block) * 2;
     if (block + 1 < n)
         return Words(at).at[0];
@@ -194,6 +194,19 @@ uint load_words(uint64_t row, uint first, uint n)
     return x;
 }
 
+/* With 16 lanes: words [first, first + 8) of two rows of n, lanes i and i + 8 keeping word first + i. */
+uint load_words_of_two(uint64_t row, uint64_t other, uint first, uint n)
+{
+    uint x = Words(row + byte_of_word(first)).at[0];
+    [[unroll]] for (uint i = 1; i < 16; i++) {
+        if (first + i % 8 < n) {
+            uint word = Words((i < 8 ? row : other) + byte_of_word(first + i % 8)).at[0];
+            x = LANE == i || (i == 8 && LANE > 8) ? word : x; /* lanes past n: a word of their own row */
+        }
+    }
+    return x;
+}
+
 /* What the words are multiplied by that load_words(row, first, n) gives a lane, in kinds with a scale
  * for every 32 dims. `row` and `scales` are indices, as block_scale takes them. */
 float words_scale(uint64_t row, uint64_t scales, uint first, uint n, bool k)
@@ -207,5 +220,23 @@ float words_scale(uint64_t row, uint64_t scales, uint first, uint n, bool k)
         }
     }
     return x;
+}
+
+/* The same for load_words_of_two. */
+float words_scale_of_two(uint64_t row, uint64_t scales, uint64_t other, uint64_t other_scales,
+                         uint first, uint n, bool k)
+{
+    uint block = first / BLOCK_WORDS;
+    float x = block_scale(row, scales, block, k);
+    float y = block_scale(other, other_scales, block, k);
+    [[unroll]] for (uint i = BLOCK_WORDS; i < 8; i += BLOCK_WORDS) {
+        if (BLOCK_SCALES && first + i < n) {
+            float next = block_scale(row, scales, block + i / BLOCK_WORDS, k);
+            x = LANE < i ? x : next;
+            next = block_scale(other, other_scales, block + i / BLOCK_WORDS, k);
+            y = LANE < 8 + i ? y : next;
+        }
+    }
+    return LANE < 8 ? x : y;
 }
 #endif

@@ -16,16 +16,13 @@ layout(set = 0, binding = RAPT_BIND_MAX_LOGIT, std430) writeonly buffer Max { fl
 #define MAX_LOGIT(i) max_floats[push.max_logit_base + (i)]
 #else
 #define BY_ADDRESS(type, name, i) \
-    type(packUint2x32(uvec2(push.name##_lo, push.name##_hi)) + (i)).at[0]
+    type(long_of(uvec2(push.name##_lo, push.name##_hi)) + (i)).at[0]
 #define Q_FLOAT(i) BY_ADDRESS(Floats, q, (i) * 4)
 #define Q_HALF(i) BY_ADDRESS(Halves, q, (i) * 2)
 #define OUT_FLOAT(i) BY_ADDRESS(Floats, out, (i) * 4)
 #define OUT_HALF(i) BY_ADDRESS(Halves, out, (i) * 2)
 #define LSE(i) Floats(uvec2(push.lse_lo, push.lse_hi)).at[i]
 #define MAX_LOGIT(i) Floats(uvec2(push.max_logit_lo, push.max_logit_hi)).at[i]
-/* A scatter costs by the number of its elements, whatever their width: eight bytes are stored at once.
- * Addresses need not be multiples of eight on this driver. */
-layout(buffer_reference, std430, buffer_reference_align = 8) buffer Eights { uint64_t at[]; };
 #endif
 layout(set = 0, binding = RAPT_BIND_SINKS, std430) readonly buffer Sinks { float sinks[]; };
 layout(set = 0, binding = RAPT_BIND_SLOPES, std430) readonly buffer Slopes { float slopes[]; };
@@ -169,16 +166,16 @@ void store_out4(LP_INDEX i, vec4 x)
     [[unroll]] for (uint c = 0; c < 4; c++)
         store_out(i + c, x[c]);
 #else
-    uint64_t base = packUint2x32(uvec2(push.out_lo, push.out_hi));
+    uint64_t base = long_of(uvec2(push.out_lo, push.out_hi));
     if (OUT_TYPE == RAPT_STORE_F32) {
-        Eights(base + i * 4).at[0] = packUint2x32(floatBitsToUint(x.xy));
-        Eights(base + i * 4 + 8).at[0] = packUint2x32(floatBitsToUint(x.zw));
+        store_eight(base + i * 4, floatBitsToUint(x.xy));
+        store_eight(base + i * 4 + 8, floatBitsToUint(x.zw));
         return;
     }
     uvec4 bits;
     [[unroll]] for (uint c = 0; c < 4; c++)
         bits[c] = OUT_TYPE == RAPT_STORE_F16 ? float_to_half(x[c]) : float_to_bf16(x[c]);
-    Eights(base + i * 2).at[0] = packUint2x32(bits.xz | bits.yw << 16);
+    store_eight(base + i * 2, bits.xz | bits.yw << 16);
 #endif
 }
 
@@ -189,9 +186,9 @@ void store_work4(uint word, vec4 x)
     [[unroll]] for (uint c = 0; c < 4; c++)
         WORK(word + c) = x[c];
 #else
-    uint64_t base = packUint2x32(uvec2(push.work_lo, push.work_hi));
-    Eights(base + uint64_t(word) * 4).at[0] = packUint2x32(floatBitsToUint(x.xy));
-    Eights(base + uint64_t(word) * 4 + 8).at[0] = packUint2x32(floatBitsToUint(x.zw));
+    uint64_t base = long_of(uvec2(push.work_lo, push.work_hi));
+    store_eight(base + uint64_t(word) * 4, floatBitsToUint(x.xy));
+    store_eight(base + uint64_t(word) * 4 + 8, floatBitsToUint(x.zw));
 #endif
 }
 

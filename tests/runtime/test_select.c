@@ -344,7 +344,7 @@ static void the_cpu_driver_gets_its_own_rows(void **state)
 {
     (void)state;
     expect_kernels("lavapipe-26.1", 0, "prefill_lp", "decode_f16_lp");
-    expect_kernels("lavapipe-26.1-wide", 0, "prefill_lp", "decode_f16_lpb");
+    expect_kernels("lavapipe-26.1-wide", 0, "prefill_lp", "decode_f16_lp");
     expect_kernels("lavapipe-25.0", 0, "prefill_lpb", "decode_f16_lpb");
     expect_kernels("lavapipe-22.3", 0, "prefill_lps", "decode_f16_lps");
     expect_kernels("lavapipe-26.1", RAPT_FEATURE_CPU_ROWS, "prefill_f16_pt", "decode_f16_pt");
@@ -483,6 +483,34 @@ static void the_last_cache_is_known_by_name(void **state)
     request.kv_type = RAPT_TYPE_INT4; /* a quarter of the bytes */
     assert_int_equal(rapt_select(device_named("tgl"), &request, &s), RAPT_OK);
     assert_int_equal(s.cache_keys, 4 << 11);
+}
+
+/* LP_NATIVE_VECTOR_WIDTH: 256 bits are 8 lanes, 128 and 512 are told to the driver by the
+ * environment. */
+static void the_cpu_driver_with_other_vectors(void **state)
+{
+    (void)state;
+    struct rapt_select_request request = request_of(4, 128, 128, RAPT_TYPE_F16, 0);
+    struct rapt_selection s;
+    rapt_caps caps = *device_named("lavapipe-26.1");
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_non_null(strstr(s.why, "LP_NATIVE_VECTOR_WIDTH=512"));
+    caps.subgroup_size = caps.min_subgroup_size = caps.max_subgroup_size = 16;
+    caps.supported &= ~RAPT_MATRIX_FEATURES;
+    caps.features &= ~RAPT_MATRIX_FEATURES;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_string_equal(rapt_kernel_name(s.prefill.kernel), "prefill_lp");
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_lp");
+    assert_int_equal(s.prefill.workgroup_size, 16);
+    assert_int_equal(s.prefill.rows, 16);
+    assert_int_equal(s.decode.workgroup_size, 16);
+    assert_null(strstr(s.why, "LP_NATIVE_VECTOR_WIDTH"));
+    int matrix = rapt_kernel_find("prefill_f16_cm");
+    assert_non_null(strstr(rapt_kernel_unsupported_reason(&caps, matrix), "512 bits"));
+    caps.subgroup_size = caps.min_subgroup_size = caps.max_subgroup_size = 4;
+    assert_int_equal(rapt_select(&caps, &request, &s), RAPT_OK);
+    assert_int_equal(s.prefill.rows, 4);
+    assert_string_equal(rapt_kernel_name(s.decode.kernel), "decode_f16_lpb");
 }
 
 static void rows_by_name(void **state)
@@ -643,6 +671,7 @@ int main(void)
         cmocka_unit_test(too_few_storage_buffers_are_told),
         cmocka_unit_test(knobs_are_honoured_or_refused),
         cmocka_unit_test(the_last_cache_is_known_by_name),
+        cmocka_unit_test(the_cpu_driver_with_other_vectors),
         cmocka_unit_test(rows_by_name),
         cmocka_unit_test(combine_fits_every_device),
         cmocka_unit_test(few_rows_share_the_lanes_of_a_key),
