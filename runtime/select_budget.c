@@ -13,18 +13,18 @@
 
 struct lanes_row {
     uint32_t vendor;
-    uint8_t dims[4], keys[4], wide_words;
+    uint8_t dims[4], keys[4], most_lanes, wide_words;
 };
 
 static void choose_lanes(const rapt_caps *caps, struct rapt_tile_budget *budget)
 {
     static const struct lanes_row rows[] = {
-        {VENDOR_AMD, {16, 16, 16, 16}, {8, 4, 4, 2}, 1},
-        {VENDOR_INTEL, {16, 0, 0, 0}, {4, 0, 0, 0}, 1},
-        {VENDOR_NVIDIA, {16, 16, 16, 0}, {4, 4, 2, 0}, 0},
-        {VENDOR_QUALCOMM, {32, 16, 8, 8}, {4, 4, 4, 2}, 1},
+        {VENDOR_AMD, {16, 16, 8, 16}, {8, 4, 4, 2}, 32, 1},
+        {VENDOR_INTEL, {16, 0, 0, 0}, {4, 0, 0, 0}, 128, 1},
+        {VENDOR_NVIDIA, {16, 16, 16, 0}, {4, 4, 2, 0}, 128, 0},
+        {VENDOR_QUALCOMM, {32, 16, 8, 8}, {4, 4, 4, 2}, 128, 1},
     };
-    static const struct lanes_row gcn = {VENDOR_AMD, {16, 16, 16, 0}, {4, 4, 2, 0}, 1};
+    static const struct lanes_row gcn = {VENDOR_AMD, {16, 16, 16, 0}, {4, 4, 2, 0}, 128, 1};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct lanes_row *row = &rows[i];
         if (caps->vendor_id != row->vendor)
@@ -33,6 +33,7 @@ static void choose_lanes(const rapt_caps *caps, struct rapt_tile_budget *budget)
             row = &gcn;
         memcpy(budget->lane_dims, row->dims, sizeof row->dims);
         memcpy(budget->lane_keys, row->keys, sizeof row->keys);
+        budget->most_lanes_of_a_key = row->most_lanes;
         budget->wide_words = row->wide_words;
     }
 }
@@ -47,9 +48,10 @@ static void choose_lanes(const rapt_caps *caps, struct rapt_tile_budget *budget)
  * workgroups of 512, so it had better not have to. Matrices: RDNA's units work on 32 lanes, Intel's
  * on as many as its narrowest subgroups have.
  *
- * Lanes of a key in decode_*_sg: what took fewest cycles with room for several subgroups, and fewer
- * than portable tiles. Intel's registers do not hold the output of four rows, GCN's not that of
- * eight. */
+ * Lanes of a key in decode_*_sg: what took fewest cycles with room for several subgroups (RDNA:
+ * for eight, but with eight rows), and fewer than portable tiles. Intel's registers do not hold the
+ * output of four rows, GCN's not that of eight; with more than 32 lanes the parts of the output that
+ * are added up at the end fill RDNA's shared memory. */
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
 {
     struct rapt_tile_budget budget = {.registers = 144,
@@ -58,6 +60,7 @@ struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps)
                                       .matrix_registers = 256,
                                       .matrix_subgroup_size = caps->subgroup_size,
                                       .lane_dims = {16},
+                                      .most_lanes_of_a_key = 128,
                                       .lane_keys = {4},
                                       .lane_subgroup_size = caps->subgroup_size};
     if (caps->vendor_id == VENDOR_AMD) {

@@ -95,7 +95,8 @@ const char *rapt_select_lanes_tile(const rapt_caps *caps, const struct rapt_sele
         dims /= 2;
     else if (request->kv_type == RAPT_TYPE_F32 && keys > 1 && keys * rows >= 8)
         keys /= 2;
-    uint32_t lanes = rapt_min_u32(lanes_of(request, dims), subgroup);
+    uint32_t most = rapt_min_u32(subgroup, budget.most_lanes_of_a_key);
+    uint32_t lanes = rapt_min_u32(lanes_of(request, dims), most);
     uint32_t workgroup = rapt_max_u32(WORKGROUP, subgroup);
     if (request->page_size)
         keys = rapt_min_u32(keys, request->page_size);
@@ -140,7 +141,7 @@ const char *rapt_select_lanes_reason(const rapt_caps *caps,
     if (!why)
         why = rapt_select_lanes_tile(caps, request, &choice);
     if (!why && rapt_tile_group_dims(request->head_dim_v, choice.spec[RAPT_SPEC_TILE_B]) > dims)
-        why = "subgroups are too small for these head dims";
+        why = "too few lanes share a key for these head dims";
     if (!why && choice.rows == RAPT_LANES_MOST_ROWS &&
         rapt_max_u32(request->head_dim, request->head_dim_v) > 128)
         why = "eight rows of these head dims would spill";

@@ -30,6 +30,7 @@ struct rapt_tile_budget {
      * better; keys of a lane group */
     uint8_t lane_dims[4], lane_keys[4];
     uint32_t lane_subgroup_size; /* theirs, to ask for where there are several */
+    uint32_t most_lanes_of_a_key;
     uint32_t wide_words;         /* the driver makes wide loads of words at any place */
 };
 struct rapt_tile_budget rapt_select_budget(const rapt_caps *caps); /* select_budget.c */
