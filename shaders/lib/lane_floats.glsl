@@ -75,14 +75,7 @@ void fetch_v(key_run run)
 void unpack_unit(uvec4 x, uvec4 y, out float value[8])
 {
     vec4 a, b;
-#if KV_TYPE == RAPT_STORE_F32
-    a = uintBitsToFloat(x);
-    b = uintBitsToFloat(y);
-#elif KV_TYPE == RAPT_STORE_F16
-    unpack_f16(x, a, b);
-#else
-    unpack_bf16(x, a, b);
-#endif
+    unpack_eight(x, y, a, b);
     [[unroll]] for (uint i = 0; i < 4; i++) {
         value[i] = a[i];
         value[4 + i] = b[i];

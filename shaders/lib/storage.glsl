@@ -15,6 +15,21 @@ void unpack_bf16(uvec4 w, out vec4 a, out vec4 b)
     b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000u, w.w << 16, w.w & 0xffff0000u));
 }
 
+#if defined(KV_TYPE) && KV_TYPE <= RAPT_STORE_BF16
+/* Eight elements of K or V as they are loaded: f32 fill both, halves x alone. */
+void unpack_eight(uvec4 x, uvec4 y, out vec4 a, out vec4 b)
+{
+#if KV_TYPE == RAPT_STORE_F32
+    a = uintBitsToFloat(x);
+    b = uintBitsToFloat(y);
+#elif KV_TYPE == RAPT_STORE_F16
+    unpack_f16(x, a, b);
+#else
+    unpack_bf16(x, a, b);
+#endif
+}
+#endif
+
 /* Rounding to nearest even by hand: packHalf2x16 may round either way, and some drivers truncate. */
 uint float_to_half(float x)
 {

@@ -17,18 +17,6 @@ const uvec2 LOW_BITS = uvec2(8 / QUADS_PER_EIGHT - 1); /* of an element on 16 by
 uvec4 next_k[K_LOADS * QUADS_PER_EIGHT];
 uvec4 next_v[V_LOADS * QUADS_PER_EIGHT];
 
-void unpack_eight(uvec4 x, uvec4 y, out vec4 a, out vec4 b)
-{
-#if KV_TYPE == RAPT_STORE_F32
-    a = uintBitsToFloat(x);
-    b = uintBitsToFloat(y);
-#elif KV_TYPE == RAPT_STORE_F16
-    unpack_f16(x, a, b);
-#else
-    unpack_bf16(x, a, b);
-#endif
-}
-
 /* Key whose n-th eight this lane fetches, its place in key_at; lanes without one repeat the last. */
 uint k_key(uint n, uint turn)
 {
