@@ -56,14 +56,6 @@ static uint32_t subgroup_of(const rapt_caps *caps, int *out_ask)
     return rapt_select_budget(caps).lane_subgroup_size;
 }
 
-static uint32_t most_lanes(const rapt_caps *caps, uint32_t subgroup)
-{
-    uint32_t lanes = rapt_min_u32(caps->max_workgroup_invocations, caps->max_workgroup_size[0]);
-    if (caps->max_workgroup_subgroups)
-        lanes = rapt_min_u32(lanes, subgroup * caps->max_workgroup_subgroups);
-    return lanes;
-}
-
 static const char *subgroup_reason(uint32_t subgroup)
 {
     if (subgroup == 0)
@@ -103,7 +95,7 @@ const char *rapt_select_lanes_tile(const rapt_caps *caps, const struct rapt_sele
     keys = rapt_min_u32(keys, MOST_KEYS);
     if (keys * rows < 4)
         return "pages hold too few keys";
-    while (workgroup > subgroup && workgroup > most_lanes(caps, subgroup))
+    while (workgroup > subgroup && workgroup > rapt_select_most_lanes(caps, subgroup))
         workgroup /= 2;
     choice->spec[RAPT_SPEC_SUBGROUP] = subgroup;
     choice->spec[RAPT_SPEC_TILE_A] = keys;

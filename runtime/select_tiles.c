@@ -174,8 +174,7 @@ static int tile_fits(const rapt_caps *caps, const struct rapt_select_request *re
     return pass == 2 || registers <= budget.registers;
 }
 
-/* Lanes a workgroup may have, with subgroups of the size to ask for. */
-static uint32_t most_lanes(const rapt_caps *caps, uint32_t subgroup_size)
+uint32_t rapt_select_most_lanes(const rapt_caps *caps, uint32_t subgroup_size)
 {
     uint32_t lanes = caps->max_workgroup_invocations < caps->max_workgroup_size[0]
                          ? caps->max_workgroup_invocations
@@ -197,7 +196,7 @@ rapt_status rapt_select_tile(const rapt_caps *caps, const struct rapt_select_req
     size_t n_tiles = rapt_select_n_tiles(decode);
     const struct rapt_tile_budget budget = rapt_select_budget(caps);
     uint32_t limit = rapt_select_shared_limit(caps, request), least = UINT32_MAX;
-    uint32_t lanes = most_lanes(caps, budget.subgroup_size);
+    uint32_t lanes = rapt_select_most_lanes(caps, budget.subgroup_size);
     uint32_t keys = rapt_select_keys_asked(request);
     int asked = keys || (request->block_q && !decode) || request->shared_memory_limit;
     if (keys % 4 != 0)

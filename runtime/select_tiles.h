@@ -41,6 +41,9 @@ uint32_t rapt_select_cache_keys(const rapt_caps *caps, const struct rapt_select_
 uint32_t rapt_select_keys_asked(const struct rapt_select_request *request);
 uint32_t rapt_select_shared_limit(const rapt_caps *caps, const struct rapt_select_request *request);
 
+/* Lanes a workgroup may have, with subgroups of the size to ask for; 0 = any. */
+uint32_t rapt_select_most_lanes(const rapt_caps *caps, uint32_t subgroup_size);
+
 /* The sizes of a tile in a choice, as every attention kernel is told them. */
 void rapt_select_fill_sizes(const struct rapt_select_request *request, uint32_t lanes,
                             uint32_t rows, uint32_t keys, struct rapt_kernel_choice *choice);
